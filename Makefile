@@ -1,0 +1,47 @@
+# Two commands do all: `make bench` and `make test`. Each makes .venv at its first call.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+.PHONY: help bench test test-slow quick lint format asv-smoke clean
+
+help:
+	@echo "make bench      write and load models through every format, then figures and a report"
+	@echo "make test       the tests"
+	@echo "make test-slow  the long ones: crash loops, asv's own environments, statistics by simulation"
+	@echo "make quick      every benchmark once, through pytest (under 90 s)"
+	@echo "make lint       ruff and mypy"
+	@echo "make asv-smoke  one benchmark through an asv environment of its own"
+	@echo "make clean      remove what runs have written; reference results stay"
+
+$(INSTALLED): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --constraint constraints.txt --editable '.[dev,storage]'
+	@touch $@
+
+bench: $(INSTALLED)
+	$(BIN)/bench-core run quick
+	$(BIN)/bench-core report
+
+test: $(INSTALLED)
+	$(BIN)/python -m pytest tests -m "not slow"
+
+test-slow: $(INSTALLED)
+	$(BIN)/python -m pytest tests -m slow
+
+quick: $(INSTALLED)
+	$(BIN)/python -m pytest benchmarks --benchmark-only --quick
+
+lint: $(INSTALLED)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(INSTALLED)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf build .asv results/runs results/report results/asv .pytest_cache .mypy_cache .ruff_cache
