@@ -1,0 +1,1 @@
+"""The instrument: measures bench_core so that its figures can be believed."""
