@@ -1,0 +1,317 @@
+"""Tensors in a Redis server: values of parts of tensors under a prefix, switched at once.
+
+A model lies under keys of its own generation, ``prefix:generation:tensor:part``; the key ``prefix``
+names the generation in force and is changed last. So a reader sees the old model or the new one.
+A reader of the old one, which is deleted then, gets an error instead of a mixture.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, ClassVar, Final, NamedTuple
+
+import numpy as np
+import torch
+
+from bench_core.errors import BenchCoreError, CorruptFileError, SaveError, UnsupportedError
+from bench_core.formats.atomic import is_dead, writer_mark
+from bench_core.formats.base import (
+    Durability,
+    Format,
+    Reader,
+    Tensors,
+    TensorSpec,
+    WriteResult,
+)
+from bench_core.formats.dtypes import byte_view, logical_bytes, on_host
+from bench_core.formats.index import decode_index, encode_index
+from bench_core.formats.reading import BoxReader, FillingReader
+from bench_core.optional import require
+
+PART_BYTES: Final = 1 << 20
+"""Values of 1 MiB were read fastest; Redis's limit is 512 MiB."""
+_WINDOW_BYTES: Final = 2 << 20
+"""Answers asked for at once: more and hiredis spends its time growing its buffer."""
+_WRITE_WINDOW_BYTES: Final = 32 << 20
+_WINDOW_COMMANDS: Final = 1024
+_SOCKET_READ_BYTES: Final = 1 << 20
+_TIMEOUT_SECONDS: Final = 60.0
+_CUTOFF_BYTES: Final = 6000
+
+
+class Redis(Format):
+    """A Redis server, whose address is an option; the path is the prefix of the keys."""
+
+    name: ClassVar[str] = "redis"
+    suffix: ClassVar[str] = ""
+    layout: ClassVar[str] = "redis"
+    extra: ClassVar[str | None] = "storage"
+    library: ClassVar[str | None] = "redis"
+    on_disk: ClassVar[bool] = False
+
+    def __init__(self, address: str = "redis://127.0.0.1:6379") -> None:
+        """Take the address of a server, ``redis://host:port`` or ``unix:///path/to/socket``."""
+        self.address = address
+
+    def check_available(self) -> None:
+        """Raise `MissingExtraError` without the client, `UnsupportedError` without a server."""
+        super().check_available()
+        redis: Any = require("redis", "storage")
+        client = _connect(self.address)
+        try:
+            client.ping()
+        except redis.RedisError as error:
+            raise UnsupportedError(
+                f"no Redis server answers at {self.address} ({error}); start one or give another"
+            ) from error
+        finally:
+            client.close()
+
+    def write(
+        self, tensors: Tensors, path: Path, durability: Durability = Durability.RETURN
+    ) -> WriteResult:
+        """Write all tensors as a new generation, then switch to it.
+
+        A server answers before its bytes are on a device, unless it appends to a file and syncs
+        that for each command (``appendonly yes``, ``appendfsync always``): then, and only then,
+        durabilities up to `Durability.FSYNC_DIR` are given, and the call's return is that point.
+
+        Raises:
+            UnsupportedError: the server cannot give this durability.
+            SaveError: the server refused or vanished; the old model is untouched.
+        """
+        started = time.perf_counter_ns()
+        bytes_logical = logical_bytes(tensors)
+        with _client(self.address) as client, _as_save_error(path, self.address):
+            _check_durability(client, durability, self.address)
+            prefix = str(path)
+            _remove_stale(client, prefix)
+            bytes_physical = _write_generation(client, prefix, tensors)
+        done = time.perf_counter_ns() - started
+        return WriteResult(
+            path=path,
+            bytes_logical=bytes_logical,
+            bytes_physical=bytes_physical,
+            return_ns=done,
+            durable_ns=done,
+        )
+
+    def open(self, path: Path) -> Reader:
+        """Connect and fetch the index of the generation in force."""
+        super().check_available()
+        return _RedisReader(self.address, path)
+
+    def files(self, path: Path) -> list[Path]:
+        """Return no file: the bytes are in the server's memory."""
+        return []
+
+
+class _Part(NamedTuple):
+    """A value, or a range of it, and where its bytes go."""
+
+    key: str
+    size: int
+    target: Any
+
+
+class _RedisReader(FillingReader, BoxReader):
+    def __init__(self, address: str, path: Path) -> None:
+        self.path = path
+        self._address = address
+        self._client = _connect(address)
+        try:
+            with self._errors():
+                generation = self._client.get(str(path))
+                if generation is None:
+                    raise FileNotFoundError(f"{address}: no model under the key {str(path)!r}")
+                self._prefix = f"{path}:{generation.decode()}"
+                self._specs = decode_index(path, self._client.get(f"{self._prefix}:index"))
+        except BaseException:
+            self._client.close()
+            raise
+        self._numbers = {name: number for number, name in enumerate(self._specs)}
+
+    @property
+    def specs(self) -> Mapping[str, TensorSpec]:
+        return self._specs
+
+    def fill(self, destinations: Tensors) -> None:
+        parts = (
+            part for name, tensor in destinations.items() for part in self._parts(name, tensor)
+        )
+        with self._errors():
+            for window in _windows(parts, _WINDOW_BYTES):
+                values = self._client.mget([part.key for part in window])
+                for part, value in zip(window, values, strict=True):
+                    self._place(part, value)
+
+    def read_box(self, name: str, box: tuple[slice, ...]) -> torch.Tensor:
+        """Fetch the rows of the box by ranges of values."""
+        spec = self.specs[name]
+        rows = torch.empty((box[0].stop - box[0].start, *spec.shape[1:]), dtype=spec.dtype)
+        target, start = byte_view(rows), box[0].start * rows[0].nbytes
+        with self._errors():
+            done = 0
+            while done < target.size:
+                number, offset = divmod(start + done, PART_BYTES)
+                size = min(PART_BYTES - offset, target.size - done)
+                key = self._key(name, number)
+                value = self._client.getrange(key, offset, offset + size - 1)
+                self._place(_Part(key, size, target[done : done + size]), value)
+                done += size
+        rest = (slice(None), *box[1:])
+        return rows[rest]
+
+    def close(self) -> None:
+        if not self.closed:
+            self._client.close()
+        self.closed = True
+
+    def _key(self, name: str, part: int) -> str:
+        return f"{self._prefix}:{self._numbers[name]}:{part}"
+
+    def _parts(self, name: str, tensor: torch.Tensor) -> Iterator[_Part]:
+        target = byte_view(tensor)
+        for part, begin in enumerate(range(0, target.size, PART_BYTES)):
+            piece = target[begin : begin + PART_BYTES]
+            yield _Part(self._key(name, part), piece.size, piece)
+
+    def _place(self, part: _Part, value: bytes | None) -> None:
+        if value is None or len(value) != part.size:
+            raise CorruptFileError(
+                f"{self.path}: the value {part.key} has {'no' if not value else len(value)} bytes, "
+                f"expected {part.size}; the model was replaced, evicted or damaged"
+            )
+        part.target[:] = np.frombuffer(value, np.uint8)
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        redis: Any = require("redis", "storage")
+        try:
+            yield
+        except redis.ResponseError as error:
+            raise CorruptFileError(
+                f"{self.path}: at {self._address} is no such model ({error})"
+            ) from error
+        except redis.RedisError as error:
+            raise OSError(f"{self._address}: the Redis server does not answer ({error})") from error
+
+
+def _connect(address: str) -> Any:
+    """Return a client that sends large values without a copy and reads in large pieces."""
+    redis: Any = require("redis", "storage")
+    connection: Any = require("redis.connection", "storage")
+    encode = connection.Encoder("utf-8", "strict", False).encode
+    return redis.Redis.from_url(
+        address,
+        socket_timeout=_TIMEOUT_SECONDS,
+        socket_connect_timeout=_TIMEOUT_SECONDS,
+        socket_read_size=_SOCKET_READ_BYTES,
+        # hiredis packs a command into one new string: 5 times as slow for values of a MiB.
+        command_packer=connection.PythonRespSerializer(_CUTOFF_BYTES, encode),
+    )
+
+
+@contextmanager
+def _client(address: str) -> Iterator[Any]:
+    client = _connect(address)
+    try:
+        yield client
+    finally:
+        client.close()
+
+
+@contextmanager
+def _as_save_error(path: Path, address: str) -> Iterator[None]:
+    redis: Any = require("redis", "storage")
+    try:
+        yield
+    except BenchCoreError:
+        raise
+    except (redis.RedisError, OSError) as error:
+        raise SaveError(f"{path}: not written to {address}, {error}") from error
+
+
+def _check_durability(client: Any, durability: Durability, address: str) -> None:
+    if durability is Durability.RETURN:
+        return
+    if durability is Durability.GLOBAL_SYNC:
+        raise UnsupportedError(f"{address}: a server's host cannot be synced from its clients")
+    settings = client.config_get("append*")
+    if settings.get("appendonly") != "yes" or settings.get("appendfsync") != "always":
+        raise UnsupportedError(
+            f"{address}: {durability.value} needs a server with `appendonly yes` and `appendfsync "
+            f"always`, this one has {settings.get('appendonly')} and {settings.get('appendfsync')}"
+        )
+
+
+def _write_generation(client: Any, prefix: str, tensors: Tensors) -> int:
+    """Write the values and switch to them; return their bytes."""
+    mark = writer_mark()
+    index = encode_index(tensors)
+    client.sadd(f"{prefix}:writing", mark)
+    try:
+        client.set(f"{prefix}:{mark}:index", index)
+        size = len(index)
+        for window in _windows(_values(f"{prefix}:{mark}", tensors), _WRITE_WINDOW_BYTES):
+            pipeline = client.pipeline(transaction=False)
+            for part in window:
+                pipeline.set(part.key, part.target)
+                size += part.size
+            pipeline.execute()
+        switch = client.pipeline(transaction=True)
+        switch.set(prefix, mark, get=True)
+        switch.srem(f"{prefix}:writing", mark)
+        before = switch.execute()[0]
+    except BaseException:
+        with suppress(Exception):  # a server that is gone: the first error is the one to tell
+            _remove_generation(client, prefix, mark)
+        raise
+    if before is not None:
+        _remove_generation(client, prefix, before.decode())
+    return size
+
+
+def _values(prefix: str, tensors: Tensors) -> Iterator[_Part]:
+    for number, tensor in enumerate(tensors.values()):
+        data = byte_view(on_host(tensor))
+        for part, begin in enumerate(range(0, data.size, PART_BYTES)):
+            value = data[begin : begin + PART_BYTES]
+            yield _Part(f"{prefix}:{number}:{part}", value.size, value.data)
+
+
+def _windows(parts: Iterator[_Part], most_bytes: int) -> Iterator[Sequence[_Part]]:
+    """Group values so that few round trips are made and no buffer grows large."""
+    window: list[_Part] = []
+    size = 0
+    for part in parts:
+        window.append(part)
+        size += part.size
+        if size >= most_bytes or len(window) == _WINDOW_COMMANDS:
+            yield window
+            window, size = [], 0
+    if window:
+        yield window
+
+
+def _remove_stale(client: Any, prefix: str) -> None:
+    """Remove the generations whose writer died before the switch."""
+    for mark in client.smembers(f"{prefix}:writing"):
+        if is_dead(mark.decode()):
+            _remove_generation(client, prefix, mark.decode())
+
+
+def _remove_generation(client: Any, prefix: str, mark: str) -> None:
+    index = client.get(f"{prefix}:{mark}:index")
+    if index is not None:
+        keys = [f"{prefix}:{mark}:index"]
+        for number, spec in enumerate(decode_index(Path(prefix), index).values()):
+            keys += [
+                f"{prefix}:{mark}:{number}:{part}" for part in range(-(-spec.nbytes // PART_BYTES))
+            ]
+        for begin in range(0, len(keys), _WINDOW_COMMANDS):
+            client.unlink(*keys[begin : begin + _WINDOW_COMMANDS])
+    client.srem(f"{prefix}:writing", mark)
