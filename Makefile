@@ -4,6 +4,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+# asv looks for its tools and interpreters on the PATH.
+ON_PATH := PATH="$(abspath $(BIN)):$$PATH"
 
 .PHONY: help bench test test-slow quick lint format asv-smoke clean
 
@@ -42,6 +44,11 @@ lint: $(INSTALLED)
 format: $(INSTALLED)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+asv-smoke: $(INSTALLED)
+	$(ON_PATH) asv machine --yes
+	$(ON_PATH) asv run "HEAD^!" --environment virtualenv:$(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])') \
+		--bench "storage_writes.DurableWrite.time_write\('(direct|torch)'" --attribute rounds=1 --show-stderr
 
 clean:
 	rm -rf build .asv results/runs results/report results/asv .pytest_cache .mypy_cache .ruff_cache

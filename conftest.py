@@ -1,0 +1,3 @@
+"""Lets pytest collect the benchmark classes in benchmarks/."""
+
+pytest_plugins = ["harness.pytest_plugin"]

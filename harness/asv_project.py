@@ -1,0 +1,103 @@
+"""asv's side of a project: its configuration, this machine's name, and the results it holds."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from harness.discovery import Case
+from harness.errors import InputError
+from harness.subprocesses import output_of
+from harness.worktree import git
+
+
+@dataclass(frozen=True)
+class Project:
+    """The folder with asv's configuration, and what is needed of it here."""
+
+    root: Path
+    benchmarks: Path
+    results: Path
+    site: Path
+    """Where ``asv publish`` writes its pages."""
+    machine: str
+    """The name under which asv keeps this machine's results."""
+
+
+def open_project(root: Path) -> Project:
+    """Read asv's configuration in ``root`` and make this machine known to asv.
+
+    Raises:
+        InputError: there is no usable asv.conf.json, or ``root`` is not in a git repository.
+    """
+    from asv.config import Config
+    from asv.util import UserError
+
+    root = root.resolve()
+    try:
+        config = Config.load(str(root / "asv.conf.json"))
+    except UserError as error:
+        raise InputError(f"{str(error).rstrip('.')}; run this where asv.conf.json lies") from error
+    git(root, "rev-parse", "--git-dir")
+    return Project(
+        root=root,
+        benchmarks=root / config.benchmark_dir,
+        results=root / config.results_dir,
+        site=root / config.html_dir,
+        machine=_machine_known_to_asv(root),
+    )
+
+
+def results_of(project: Project, commit: str, wanted: Sequence[Case]) -> dict[str, float | None]:
+    """Return case id to what asv holds for this commit, machine and interpreter.
+
+    None stands for a case that failed or was never run. NaN is n/a: the case was refused, or left
+    out by asv's ``-b``; asv keeps no difference. Results of another ``version`` do not count.
+    """
+    found: dict[tuple[str, str], float | None] = {}
+    for path in (project.results / project.machine).glob(f"{commit[:8]}-*.json"):
+        content = json.loads(path.read_text())
+        if content["commit_hash"] == commit and content["python"] == sys.executable:
+            found |= _results(content)
+    return {case.id: found.get((case.id, case.cls.version)) for case in wanted}
+
+
+def _results(content: Mapping[str, Any]) -> dict[tuple[str, str], float | None]:
+    """Return (case id, version) to the value in an asv result file."""
+    found: dict[tuple[str, str], float | None] = {}
+    for name, values in content["results"].items():
+        # asv leaves out the columns at the end that hold nothing.
+        row = dict(zip(content["result_columns"], values, strict=False))
+        combinations = itertools.product(*row["params"])
+        ids = [f"{name}({', '.join(each)})" for each in combinations] if row["params"] else [name]
+        results = row["result"] or [None] * len(ids)
+        found |= {(id, row["version"]): value for id, value in zip(ids, results, strict=True)}
+    return found
+
+
+def _machine_known_to_asv(root: Path) -> str:
+    """Return asv's name of this machine, writing its machine file if it does not know it yet.
+
+    A GPU and its driver are added there: asv then keeps them with each result, as parameters.
+    """
+    from asv.machine import Machine, MachineCollection
+    from asv.util import UserError
+
+    from harness.machine import describe
+
+    name = Machine.get_unique_machine_name()
+    try:
+        known = dict(MachineCollection.load(name))
+    except UserError:
+        output_of([sys.executable, "-m", "asv", "machine", "--yes"])
+        known = dict(MachineCollection.load(name))
+    gpus = describe(root)["gpus"]
+    if gpus and "gpu" not in known:
+        known |= {"gpu": f"{len(gpus)} {gpus[0]['name']}", "driver": gpus[0]["driver"]}
+        MachineCollection.save(known["machine"], known)
+    return str(known["machine"])

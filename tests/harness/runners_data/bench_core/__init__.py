@@ -1,0 +1,3 @@
+"""A library whose commits differ in speed; the tests write other seconds into it."""
+
+SECONDS = 0.01
