@@ -14,5 +14,6 @@ def require(module: str, extra: str) -> ModuleType:
         return importlib.import_module(module)
     except ImportError as error:
         raise MissingExtraError(
-            f"{module} is not installed ({error}); install it with: pip install 'bench-core[{extra}]'"
+            f"{module} is not installed ({error}); "
+            f"install it with: pip install 'bench-core[{extra}]'"
         ) from error

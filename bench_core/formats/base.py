@@ -13,6 +13,7 @@ from typing import ClassVar
 import torch
 
 from bench_core.errors import TensorMismatchError, TensorNotFoundError, nearest
+from bench_core.formats.host_copy import copy_tensors
 from bench_core.optional import require
 
 Tensors = Mapping[str, torch.Tensor]
@@ -107,8 +108,7 @@ class Reader(ABC):
         stored = self.read(list(tensors))
         for name, destination in tensors.items():
             self._check_same(name, TensorSpec.of(stored[name]), destination)
-        for name, destination in tensors.items():
-            destination.detach().copy_(stored[name])
+        copy_tensors((destination, stored[name]) for name, destination in tensors.items())
 
     def check_open(self) -> None:
         """Raise `ValueError` after `close`."""

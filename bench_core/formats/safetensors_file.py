@@ -22,6 +22,7 @@ from bench_core.formats.base import (
     WriteResult,
 )
 from bench_core.formats.dtypes import DTYPES, logical_bytes, on_host
+from bench_core.formats.host_copy import copy_tensors
 from bench_core.formats.reading import BoxReader, check_file, corrupt_file_errors
 
 HEADER_LENGTH_BYTES: Final = 8
@@ -97,6 +98,13 @@ class SafetensorsReader(BoxReader):
             if names is None:
                 return dict(self._file.get_tensors())
             return {name: self._file.get_tensor(name) for name in names}
+
+    def read_into(self, tensors: Tensors) -> None:
+        """Read and copy tensor by tensor: no second model in memory, and the same pages reused."""
+        self.check_open()
+        self.check_destinations(tensors)
+        for name, destination in tensors.items():
+            copy_tensors([(destination, self.read([name])[name])])
 
     def read_box(self, name: str, box: tuple[slice, ...]) -> torch.Tensor:
         """Cut with the library's own slices."""

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import ctypes
 import mmap
-from collections.abc import Iterable, Sequence
+import os
+import weakref
+from collections.abc import Callable, Iterable, Sequence
+from functools import cache
+from typing import Any, Final
 
 import torch
 
@@ -15,10 +20,32 @@ from bench_core.formats.direct.pages import view
 from bench_core.formats.direct.plan import Span
 from bench_core.formats.direct.reader import SafetensorsReader
 
+_FAILED: Final = ctypes.c_void_p(-1).value
 
-def map_file(file: OpenFile) -> mmap.mmap:
-    """Map a whole file copy-on-write: what is written to its tensors stays in this process."""
-    return mmap.mmap(file.descriptor, file.size, access=mmap.ACCESS_COPY)
+
+class FileMapping:
+    """A whole file in memory, copy-on-write: what is written there stays in this process.
+
+    It goes when nothing refers to `buffer` any more. Python's own `mmap` would keep a descriptor
+    for as long, one a file.
+    """
+
+    def __init__(self, file: OpenFile) -> None:
+        """Map a file that is not empty.
+
+        Raises:
+            OSError: the file system cannot map files.
+        """
+        protection = mmap.PROT_READ | mmap.PROT_WRITE
+        map_, unmap = _functions()
+        address = map_(None, file.size, protection, mmap.MAP_PRIVATE, file.descriptor, 0)
+        if address == _FAILED:
+            code = ctypes.get_errno()
+            raise OSError(code, f"cannot be mapped, {os.strerror(code)}", str(file.path))
+        self.address: int = address
+        self.buffer = (ctypes.c_char * file.size).from_address(address)
+        # At the end of the process tensors may outlive this, and the pages go anyway.
+        weakref.finalize(self.buffer, unmap, address, file.size).atexit = False
 
 
 class MappedReader(SafetensorsReader):
@@ -35,7 +62,7 @@ class MappedReader(SafetensorsReader):
             CorruptFileError: the header contradicts itself or the file, which is then closed.
         """
         super().__init__(file, header)
-        self._map = map_file(file)
+        self._mapping = FileMapping(file)
 
     def read(self, names: Sequence[str] | None = None) -> dict[str, torch.Tensor]:
         """Return the named tensors, or all, not yet read (but for misaligned ones).
@@ -48,7 +75,9 @@ class MappedReader(SafetensorsReader):
         names = list(self.header.entries) if names is None else names
         self.check_names(names)
         entries = (self.header.entries[name] for name in names)
-        return {entry.name: view(self._map, entry.begin, entry.spec) for entry in entries}
+        return {
+            entry.name: view(self._mapping.buffer, entry.begin, entry.spec) for entry in entries
+        }
 
     def read_slice(self, name: str, index: tuple[slice, ...]) -> torch.Tensor:
         """Return ``tensor[index]``, a view not yet read.
@@ -61,15 +90,28 @@ class MappedReader(SafetensorsReader):
     def fill(self, spans: Iterable[Span]) -> None:
         """Copy parts of the file to plain memory."""
         self.file.check_open()
-        start = torch.frombuffer(self._map, dtype=torch.uint8).data_ptr()
+        start = self._mapping.address
 
         def copy(part: Span) -> None:
             raw_io.copy(part.address, start + part.begin, part.end - part.begin)
 
-        workers.run((part for span in spans for part in _parts(span)), copy)
+        parts = [part for span in spans for part in _parts(span)]
+        depth = workers.depth_for_copies(sum(part.end - part.begin for part in parts))
+        workers.run(parts, copy, depth)
 
 
 def _parts(span: Span) -> Iterable[Span]:
     for begin in range(span.begin, span.end, CHUNK_BYTES):
         end = min(begin + CHUNK_BYTES, span.end)
         yield Span(begin, end, span.address + begin - span.begin)
+
+
+@cache
+def _functions() -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """Return mmap(2) and munmap(2)."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    size, number = ctypes.c_size_t, ctypes.c_int
+    libc.mmap.argtypes = [ctypes.c_void_p, size, number, number, number, ctypes.c_int64]
+    libc.mmap.restype = ctypes.c_void_p
+    libc.munmap.argtypes = [ctypes.c_void_p, size]
+    return libc.mmap, libc.munmap

@@ -8,33 +8,32 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 from typing import Final
 
-import torch
+from bench_core.layer_loading.mapped import FileMapping
 
 _WINDOWS: Final = 16
 _WINDOW_BYTES: Final = 64 << 10
 """That much is looked at in that many places: asking for every page would take 3 % of the read."""
 
 
-def resident_fraction(mapping: mmap.mmap, ranges: Iterable[tuple[int, int]]) -> float:
+def resident_fraction(mapping: FileMapping, ranges: Iterable[tuple[int, int]]) -> float:
     """Return the share of the pages of ``ranges`` that are in the page cache, 0.0 to 1.0.
 
     Reads nothing. Of more than 1 MiB, or of many small ranges, a sample is looked at, spread
     evenly. Where the kernel does not say (no Linux, a file of another user) the answer is 1.0.
 
     Args:
-        mapping: of the whole file.
+        mapping: the file.
         ranges: (begin, end) positions in the file.
     """
     mincore = _mincore()
     if mincore is None:
         return 1.0
-    start = torch.frombuffer(mapping, dtype=torch.uint8).data_ptr()
     vector = ctypes.create_string_buffer(_WINDOW_BYTES // mmap.PAGESIZE + 1)
     pages = resident = 0
     for begin, end in _sample(list(ranges)):
         first = begin - begin % mmap.PAGESIZE
         count = -(-(end - first) // mmap.PAGESIZE)
-        if mincore(start + first, end - first, vector) != 0:
+        if mincore(mapping.address + first, end - first, vector) != 0:
             return 1.0
         pages += count
         resident += count - vector.raw.count(0, 0, count)
@@ -42,8 +41,8 @@ def resident_fraction(mapping: mmap.mmap, ranges: Iterable[tuple[int, int]]) -> 
 
 
 def _sample(ranges: list[tuple[int, int]]) -> Iterator[tuple[int, int]]:
-    """Yield `_WINDOWS` parts of the ranges, at equal distances; together all up to 1 MiB."""
-    step = max(1, -(-sum(end - begin for begin, end in ranges) // _WINDOWS))
+    """Yield at most about `_WINDOWS` parts of the ranges, at equal distances."""
+    step = max(mmap.PAGESIZE, -(-sum(end - begin for begin, end in ranges) // _WINDOWS))
     length = min(step, _WINDOW_BYTES)
     ahead = 0
     for begin, end in ranges:

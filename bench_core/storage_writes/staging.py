@@ -14,7 +14,7 @@ import torch
 
 from bench_core.errors import UnsupportedError
 from bench_core.formats import Tensors, TensorSpec
-from bench_core.storage_writes.host_copy import copy_on_host, is_worth_threads
+from bench_core.formats.host_copy import copy_on_host, is_worth_threads
 
 _ALIGNMENT: Final = 4096
 """Where tensors start: O_DIRECT can write from here without another copy."""

@@ -1,4 +1,4 @@
-"""Probe the machine: every limit once, or only the disk's again between the rounds of a run."""
+"""Probe the machine: every limit once, or the bandwidths again between the rounds of a run."""
 
 from __future__ import annotations
 
@@ -28,7 +28,10 @@ REFRESHED: Final = (
     "sequential_write",
     "sequential_write_new",
     "read_into_fresh",
+    "memcpy_all_threads",
+    "memcpy_fresh",
 )
+"""Bandwidths that neighbours move: those of the disk and of the memory."""
 REFRESH_SECONDS: Final = 0.1
 REFRESH_BYTES: Final = 128 * MIB
 
@@ -64,7 +67,7 @@ class LimitProbe:
     """Probes a machine and the disk behind one folder; a context manager.
 
     Keeps a scratch file without a name (256 MiB, or 1 GiB for a full probe) and its memory between
-    calls, so that a run can look at the disk again in every round at little cost.
+    calls, so that a run can look at disk and memory again in every round at little cost.
 
     Example:
         >>> with LimitProbe(folder) as limit_probe:  # doctest: +SKIP
@@ -120,7 +123,7 @@ class LimitProbe:
         return Limits.from_readings(credited(readings), notes)
 
     def refresh(self, limits: Limits, seconds: float = REFRESH_SECONDS) -> Limits:
-        """Probe the disk's bandwidths (`REFRESHED`) again, where and how each was best.
+        """Probe the bandwidths in `REFRESHED` again, where and how each was best.
 
         Returns:
             Limits with these only (less those that ``limits`` lacks); `best` adds the others.
@@ -144,6 +147,8 @@ class LimitProbe:
         return _SEQUENTIAL[name](self.file, self._arena_for(point), point, seconds)
 
     def _again(self, name: str, known: Reading, seconds: float) -> Reading:
+        if name.startswith("memcpy"):
+            return self._memory_again(known)
         point = Point(int(known["block"]), int(known["depth"]))
         if name == "read_into_fresh":
             way = buffers.Fresh(known["way"])
@@ -151,6 +156,12 @@ class LimitProbe:
         if name == "sequential_write_new":
             return disk.write_new(self.directory, self._arena_for(point), point, REFRESH_BYTES)
         return self.sequential(name, point, seconds)
+
+    def _memory_again(self, known: Reading) -> Reading:
+        source, target = self._two_buffers()
+        if "way" in known:
+            return memory.memcpy_into_fresh(source, buffers.Fresh(known["way"]))
+        return memory.memcpy(target, source, int(known["threads"]))
 
     def _arena_for(self, point: Point) -> memoryview:
         """Return touched memory with a slice for each request in flight; it is kept."""
@@ -271,7 +282,7 @@ def probe(directory: Path, *, quick: bool, on_step: OnStep | None = None) -> Lim
 
 
 def refresh(directory: Path, limits: Limits) -> Limits:
-    """Probe the disk's bandwidths again; see `LimitProbe.refresh`, which keeps its file."""
+    """Probe the bandwidths again; see `LimitProbe.refresh`, which keeps its file."""
     with LimitProbe(directory) as limit_probe:
         return limit_probe.refresh(limits)
 

@@ -253,7 +253,7 @@ def test_a_probe_knows_every_limit_or_why_not(folder: Path) -> None:
 
 
 @pytest.mark.usefixtures("tiny", "no_cuda")
-def test_a_refresh_takes_the_disks_bandwidths_where_they_were_best(folder: Path) -> None:
+def test_a_refresh_takes_the_bandwidths_where_they_were_best(folder: Path) -> None:
     with limits.LimitProbe(folder) as prober:
         begin = prober.probe()
         # As a full probe would have left it: a point that this one's arena never had.

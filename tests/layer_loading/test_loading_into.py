@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
 import torch
+from loading_cache import evict_or_skip
 from torch import nn
 
 from bench_core.errors import TensorMismatchError, TensorNotFoundError
@@ -63,10 +63,7 @@ def test_strided_destinations_are_filled(path: Path, policy: str) -> None:
 
 
 def test_auto_reads_directly_what_is_cold_and_copies_what_is_warm(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    os.fsync(descriptor)
-    os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
-    os.close(descriptor)
+    evict_or_skip(path)
     assert load_into(network(2), path).policy == "direct"
     path.read_bytes()
     assert load_into(network(2), path).policy == "pread"

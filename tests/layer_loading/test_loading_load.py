@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from loading_cache import evict_or_skip
 from safetensors.torch import save_file
 
 from bench_core import formats
@@ -57,13 +58,6 @@ def open_files() -> int:
     return len(list(Path("/proc/self/fd").iterdir()))
 
 
-def evict(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    os.fsync(descriptor)
-    os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
-    os.close(descriptor)
-
-
 @pytest.mark.parametrize("policy", POLICIES)
 def test_every_policy_gives_the_same_tensors(path: Path, policy: str) -> None:
     with Direct().open(path) as reader:
@@ -106,7 +100,7 @@ def test_an_unknown_policy_suggests_the_nearest(path: Path) -> None:
 
 
 def test_auto_reads_directly_what_is_cold_and_maps_what_is_warm(path: Path) -> None:
-    evict(path)
+    evict_or_skip(path)
     tensors, result = load_timed(path)
     assert result.policy == "direct"
     _, result = load_timed(path, ["embedding"])
@@ -120,7 +114,7 @@ def test_auto_reads_directly_what_is_cold_and_maps_what_is_warm(path: Path) -> N
 def test_auto_looks_only_at_what_is_asked_for(tmp_path: Path) -> None:
     path = tmp_path / "model.safetensors"
     Direct().write({f"t{i}": torch.full((1 << 20,), i) for i in range(4)}, path)
-    evict(path)
+    evict_or_skip(path)
     with Direct().open(path) as reader:
         entry = reader.header.entries["t2"]
     descriptor = os.open(path, os.O_RDONLY)
@@ -135,7 +129,7 @@ def test_auto_looks_only_at_what_is_asked_for(tmp_path: Path) -> None:
 def test_without_direct_io_auto_maps_and_direct_says_so(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    evict(path)
+    evict_or_skip(path)
     monkeypatch.delattr(os, "O_DIRECT")
     tensors, result = load_timed(path)
     assert result.policy == "mmap"
@@ -151,6 +145,20 @@ def test_the_result_says_what_was_done(path: Path) -> None:
     assert result.open_ns > 0
     assert result.host_ns > 0
     assert result.device_ns >= 0
+
+
+def test_mapped_tensors_hold_no_descriptor_and_are_unmapped(path: Path) -> None:
+    def is_mapped() -> bool:
+        return str(path) in Path("/proc/self/maps").read_text()
+
+    before = open_files()
+    mapped = load(path, ["embedding", "half"], policy="mmap")
+    assert open_files() == before
+    del mapped["embedding"]
+    assert is_mapped()
+    assert_same(mapped, ["half"])
+    del mapped
+    assert not is_mapped()
 
 
 def test_mapped_tensors_outlive_a_replaced_file(path: Path) -> None:

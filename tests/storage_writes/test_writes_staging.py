@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench_core.errors import UnsupportedError
+from bench_core.formats import host_copy
 from bench_core.models import TensorShape, equal_bytes, random_tensors, tensors
-from bench_core.storage_writes import host_copy
 from bench_core.storage_writes.staging import SharedStaging, Staging, end_of, map_shared, plan
 
 DTYPES = [torch.float64, torch.bfloat16, torch.float8_e5m2, torch.int64, torch.bool]

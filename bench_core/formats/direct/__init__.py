@@ -11,11 +11,22 @@ from typing import ClassVar
 
 from bench_core.formats.atomic import write_atomically
 from bench_core.formats.base import Durability, Format, Tensors, WriteResult
-from bench_core.formats.direct.arena import ARENA_BYTES, held_bytes, release_arenas
+from bench_core.formats.direct import arena, known_headers, workers
+from bench_core.formats.direct.arena import ARENA_BYTES, held_bytes
 from bench_core.formats.direct.reader import PositionedReader
 from bench_core.formats.direct.writer import write_file
 
 __all__ = ["ARENA_BYTES", "Direct", "held_bytes", "release_arenas"]
+
+
+def release_arenas() -> None:
+    """Give back the arena, its idle threads and the remembered headers; a later use makes new ones.
+
+    Safe at any time: calls in flight keep what they use until they return.
+    """
+    arena.release()
+    workers.release()
+    known_headers.forget()
 
 
 class Direct(Format):

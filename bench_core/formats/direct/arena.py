@@ -2,7 +2,7 @@
 
 It has `CHUNKS` chunks of `CHUNK_BYTES`: 16 MiB at most, however many threads read and write. A
 chunk is touched before its first use and then stays: fresh pages can cost more than the transfer.
-`release_arenas` gives all of it back.
+`bench_core.formats.direct.release_arenas` gives all of it back.
 """
 
 from __future__ import annotations
@@ -75,10 +75,9 @@ def held_bytes() -> int:
     return 0 if arena is None else arena.committed
 
 
-def release_arenas() -> None:
-    """Give back the arena's memory and end its idle threads; the next use makes new ones.
+def release() -> None:
+    """Give back the arena's memory; the next use makes a new one.
 
     Safe at any time: calls in flight keep what they use until they return.
     """
     _arena.release()
-    workers.release()

@@ -55,6 +55,8 @@ class Header:
     entries: Mapping[str, Entry]
     """By name, in the order of the bytes in the file."""
     metadata: Mapping[str, str]
+    data_begin: int
+    """Position of the first tensor's bytes in the file."""
 
     @cached_property
     def specs(self) -> dict[str, TensorSpec]:
@@ -111,7 +113,7 @@ def _parse(text: bytes, data_begin: int, file_size: int) -> Header:
         position = entry.end
     if position != file_size:
         raise _Invalid(f"its tensors end at byte {position}, the file has {file_size}")
-    return Header({entry.name: entry for entry in entries}, metadata)
+    return Header({entry.name: entry for entry in entries}, metadata, data_begin)
 
 
 def _text_length(head: bytes, file_size: int) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import mmap
 from typing import Final
 
@@ -42,7 +43,9 @@ def empty(spec: TensorSpec) -> torch.Tensor:
     return torch.empty(0, dtype=spec.dtype).reshape(spec.shape)
 
 
-def view(buffer: mmap.mmap, offset: int, spec: TensorSpec) -> torch.Tensor:
+def view(
+    buffer: mmap.mmap | ctypes.Array[ctypes.c_char], offset: int, spec: TensorSpec
+) -> torch.Tensor:
     """Return part of a buffer as a tensor with a storage of its own, of just that part.
 
     A part that is not aligned for its type is copied.

@@ -107,7 +107,7 @@ class PositionedReader(SafetensorsReader):
             CorruptFileError: the file was truncated after it was opened.
         """
         tensors, requests = self.prepare(names)
-        workers.run(requests, self.perform)
+        self._run(requests)
         return tensors
 
     def read_slice(self, name: str, index: tuple[slice, ...]) -> torch.Tensor:
@@ -130,7 +130,7 @@ class PositionedReader(SafetensorsReader):
 
     def fill(self, spans: Iterable[Span]) -> None:
         """Copy parts of the file to plain memory, with as few copies as alignment allows."""
-        workers.run(plan(spans, self.file.alignment), self.perform)
+        self._run(plan(spans, self.file.alignment))
 
     def prepare(
         self, names: Iterable[str] | None = None
@@ -159,6 +159,14 @@ class PositionedReader(SafetensorsReader):
             self.file.read(chunk, request.offset, request.nbytes)
             for position, span, skip, nbytes in request.copies:
                 raw_io.copy(span.address + skip, chunk + position, nbytes)
+
+    def _run(self, requests: list[Request]) -> None:
+        if self.file.is_direct:
+            workers.run(requests, self.perform)
+            return
+        # Through the page cache a read is a copy, at least where this way was chosen for speed.
+        depth = workers.depth_for_copies(sum(request.nbytes for request in requests))
+        workers.run(requests, self.perform, depth)
 
 
 def _position(entry: Entry) -> tuple[int, int]:

@@ -20,11 +20,19 @@ T = TypeVar("T")
 DEPTH: Final = 8
 """Requests in flight at most, the caller's own included."""
 
+ALONE_BYTES: Final = 16 << 20
+"""Copies within memory up to this long are fastest in the calling thread."""
+
 _pool = PerProcess(lambda: ThreadPoolExecutor(DEPTH - 1, thread_name_prefix="bench-core-io"))
 
 
-def run(jobs: Iterable[T], work: Callable[[T], None]) -> None:
-    """Call ``work`` on every job, up to `DEPTH` at a time, in the caller's thread too.
+def depth_for_copies(nbytes: int) -> int:
+    """Return how many threads to copy ``nbytes`` of memory with: waking others costs some too."""
+    return 1 if nbytes <= ALONE_BYTES else DEPTH
+
+
+def run(jobs: Iterable[T], work: Callable[[T], None], depth: int = DEPTH) -> None:
+    """Call ``work`` on every job, up to ``depth`` at a time, in the caller's thread too.
 
     Jobs start in their order. Returns when no call runs any more, also after an exception: then
     jobs not yet started are dropped, and the exception of the caller's own job, else the first
@@ -43,7 +51,7 @@ def run(jobs: Iterable[T], work: Callable[[T], None]) -> None:
         finally:
             pending.clear()
 
-    helpers = _start(drain, min(DEPTH, len(pending)) - 1)
+    helpers = _start(drain, min(depth, len(pending)) - 1)
     try:
         drain()
     finally:

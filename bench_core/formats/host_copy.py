@@ -33,6 +33,19 @@ def is_worth_threads(tensor: torch.Tensor) -> bool:
     )
 
 
+def copy_tensors(pairs: Iterable[tuple[torch.Tensor, torch.Tensor]]) -> None:
+    """Copy for each (destination, source) of one shape and type the source, wherever they are."""
+    on_host = []
+    for destination, source in pairs:
+        if is_worth_threads(destination) and is_worth_threads(source):
+            on_host.append((destination.detach(), source.detach()))
+        else:
+            destination.detach().copy_(source)
+    copy_on_host(on_host)
+    changed = [destination for destination, _ in on_host if not destination.is_inference()]
+    torch.autograd.graph.increment_version(changed)
+
+
 def copy_on_host(pairs: Iterable[tuple[torch.Tensor, torch.Tensor]]) -> None:
     """Copy for each (destination, source) the source, all contiguous CPU tensors of equal size.
 
