@@ -1,0 +1,162 @@
+"""The process that takes a group's samples: one at a time, as its parent asks for them.
+
+A process of its own because libraries leave threads, memory and caches behind that the next group
+shall not inherit, and because a sample that hangs or crashes must not take the run with it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import importlib
+import multiprocessing
+import os
+import signal
+import sys
+import warnings
+from dataclasses import replace
+from multiprocessing.connection import Connection
+from pathlib import Path
+from types import FrameType, TracebackType
+from typing import TYPE_CHECKING, Any, Final, NoReturn
+
+from harness.benchmark import Benchmark
+from harness.discovery import load_package
+from harness.errors import HarnessError
+from harness.experiments.plan import TWIN, Turn
+from harness.records import Record
+from harness.subprocesses import PR_SET_PDEATHSIG
+
+if TYPE_CHECKING:
+    from harness.limits import Limits
+
+START_SECONDS: Final = 120.0
+STOP_SECONDS: Final = 20.0
+
+
+class WorkerDiedError(HarnessError):
+    """The process that took a sample ended, or did not answer in time."""
+
+
+class Worker:
+    """The parent's side of a process that takes samples; a context manager.
+
+    Args:
+        package: of the benchmarks: a name, or a folder.
+        directory: the data folder of its samples.
+    """
+
+    def __init__(self, package: str | Path, directory: Path) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._connection, theirs = context.Pipe()
+        self._process = context.Process(
+            target=_serve, args=(theirs, package, directory), name="samples"
+        )
+        self._process.start()
+        theirs.close()
+        self._is_ready = False
+
+    def __enter__(self) -> Worker:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Let the process end, or interrupt its sample after an error or Ctrl-C.
+
+        Either way it stops its servers and removes its files.
+        """
+        self._connection.close()
+        if kind is None:
+            self._process.join(STOP_SECONDS)
+        if self._process.is_alive():
+            self._process.terminate()
+            self._process.join(STOP_SECONDS)
+        self._kill()
+
+    def sample(self, turn: Turn, limits: Limits | None) -> Record:
+        """Take one sample.
+
+        Raises:
+            WorkerDiedError: the process ended instead, or the sample took longer than its class's
+                ``timeout``; it is gone then.
+        """
+        case = turn.case
+        request = case.module, case.cls.__name__, case.method, dict(case.params)
+        try:
+            if not self._is_ready:
+                self._receive(START_SECONDS)
+                self._is_ready = True
+            self._connection.send((request, turn.round, turn.is_twin, limits))
+            record: Record = self._receive(case.cls.timeout)
+        except (EOFError, ConnectionError) as error:
+            raise WorkerDiedError(f"its process ended: {self._epitaph()}") from error
+        return record
+
+    def _receive(self, seconds: float) -> Any:
+        if not self._connection.poll(seconds):
+            self._kill()
+            raise WorkerDiedError(f"no answer after {seconds:g} s; its process was killed")
+        return self._connection.recv()
+
+    def _kill(self) -> None:
+        if self._process.is_alive():
+            self._process.kill()
+        self._process.join()
+
+    def _epitaph(self) -> str:
+        self._process.join(STOP_SECONDS)
+        code = self._process.exitcode
+        if code is not None and code < 0:
+            return f"signal {signal.Signals(-code).name}"
+        return f"exit code {code}"
+
+
+def _serve(connection: Connection, package: str | Path, directory: Path) -> None:
+    """Answer requests until there are no more; the process's main function."""
+    _end_with_parent()
+    warnings.simplefilter("ignore")  # the libraries' advice would tear up the progress
+    os.environ["BENCH_CORE_DATA"] = str(directory)
+    name = load_package(package).__name__ if isinstance(package, Path) else package
+    # The parent hangs up when it needs no more samples, or no longer wants this one.
+    with contextlib.suppress(EOFError, ConnectionError):
+        connection.send("ready")
+        _answer(connection, name)
+
+
+def _answer(connection: Connection, package: str) -> NoReturn:
+    # One instance a case, kept between its rounds: what it reuses is a part of what it measures.
+    instances: dict[tuple[Any, ...], Benchmark] = {}
+    while True:
+        request, number, is_twin, limits = connection.recv()
+        module, cls, method, params = request
+        key = module, cls, method, *params.values()
+        if key not in instances:
+            instances[key] = _benchmark(package, module, cls)
+        benchmark = instances[key]
+        benchmark.round, benchmark.limits = number, limits
+        record = benchmark.sample(method, *params.values())
+        connection.send(replace(record, extra={**record.extra, TWIN: True}) if is_twin else record)
+
+
+def _benchmark(package: str, module: str, cls: str) -> Benchmark:
+    benchmark: Benchmark = getattr(importlib.import_module(f"{package}.{module}"), cls)()
+    return benchmark
+
+
+def _end_with_parent() -> None:
+    """Leave Ctrl-C to the parent, end on SIGTERM in good order, and at the parent's death (Linux).
+
+    In good order: with `atexit`, which stops servers and removes files.
+    """
+
+    def end(number: int, frame: FrameType | None) -> None:
+        raise SystemExit(128 + number)
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, end)
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
