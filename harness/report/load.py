@@ -1,0 +1,162 @@
+"""Loads results of any kind into one table: a file, a folder, a commit, or the newest run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from harness.errors import InputError
+from harness.report import asv_results, fields, pytest_results, run_records, table
+from harness.report.settings import settings_of
+from harness.report.table import Results, Row, RunFacts
+
+RUNS: Final = Path("results/runs")
+"""Where ``bench-core run`` puts its files."""
+ASV_RESULTS: Final = Path("results/asv")
+"""Where asv puts its results."""
+
+Loader = Callable[[Path], tuple[RunFacts, list[Row]]]
+
+
+def load(paths: Sequence[Path], *, allow_different: bool = False) -> Results:
+    """Load files and folders.
+
+    Args:
+        paths: run files, asv result files, pytest-benchmark JSON, or folders of them.
+        allow_different: give runs of different machines or libraries one setting, so that they
+            are shown and compared together.
+
+    Raises:
+        InputError: a path does not exist or holds no results, or a result is damaged.
+    """
+    notes: list[str] = []
+    files = {file: loader for path in paths for file, loader in _files(path, notes)}
+    where = ", ".join(map(str, paths))
+    if not files:
+        raise InputError(f"{where}: no results found (run files, asv or pytest-benchmark JSON)")
+    loaded = _each_run_once([loader(file) for file, loader in files.items()], notes)
+    rows = [row for _, part in loaded for row in part]
+    if not rows:
+        raise InputError(f"{where}: no samples found")
+    runs = tuple(facts for facts, _ in loaded)
+    notes.extend(note for run in runs for note in run.notes)
+    settings, differences = settings_of(runs, mixed=allow_different)
+    samples = table.samples_table(rows)
+    samples = samples.assign(setting=samples["run"].map(settings))
+    return Results(samples, runs, settings, differences, tuple(notes))
+
+
+def _each_run_once(
+    loaded: Sequence[tuple[RunFacts, list[Row]]], notes: list[str]
+) -> list[tuple[RunFacts, list[Row]]]:
+    """Leave out copies of a run: samples that count twice would narrow every interval."""
+    kept: dict[str, tuple[RunFacts, list[Row]]] = {}
+    for facts, rows in loaded:
+        first, _ = kept.setdefault(facts.run, (facts, rows))
+        if first is not facts:
+            notes.append(f"{facts.source}: left out, it is the same run as {first.source}")
+    return list(kept.values())
+
+
+def newest_run(folder: Path = RUNS) -> Path:
+    """Return the run's file that was started last.
+
+    Raises:
+        InputError: there is none.
+    """
+    headers = {path: _header(path) for path in sorted(folder.rglob("*.jsonl"))}
+    runs = [path for path, header in headers.items() if header.get("kind") == "run"]
+    if not runs:
+        raise InputError(f"no runs under {folder}; take one with: bench-core run quick")
+    return max(runs, key=lambda path: str(headers[path].get("started_at", "")))
+
+
+def resolve(name: str) -> list[Path]:
+    """Return the files that a word on the command line means: a path, or a commit asv measured.
+
+    Raises:
+        InputError: it is neither.
+    """
+    if Path(name).exists():
+        return [Path(name)]
+    commit = _commit(name)
+    found = sorted(ASV_RESULTS.glob(f"*/{commit[:8]}*-*.json")) if commit else []
+    whole = [path for path in found if _commit_of(path).startswith(commit)]
+    if not whole:
+        hint = f"{ASV_RESULTS} has no results of commit {commit[:10]}" if commit else "no commit"
+        raise InputError(f"{name}: no such file, and {hint}")
+    return whole
+
+
+def _files(path: Path, notes: list[str]) -> Iterator[tuple[Path, Loader]]:
+    """Yield the result files at or below ``path`` with what reads them."""
+    if path.is_dir():
+        yield from _files_in(path, notes)
+        return
+    if not path.exists():
+        raise InputError(f"{path} does not exist")
+    loader = _loader(path)
+    if loader is None:
+        raise InputError(f"{path} is no run file, asv result or pytest-benchmark JSON")
+    yield path, loader
+
+
+def _files_in(folder: Path, notes: list[str]) -> Iterator[tuple[Path, Loader]]:
+    if (folder / "machine.json").exists() or (folder / "benchmarks.json").exists():
+        for path in asv_results.result_files(folder):
+            yield path, asv_results.load_result
+        return
+    for path in sorted(folder.iterdir()):
+        if path.is_dir():
+            yield from _files_in(path, notes)
+        elif path.suffix in (".json", ".jsonl"):
+            loader = _loader(path)
+            if loader is None:
+                notes.append(f"{path}: left out, it holds no results")
+            else:
+                yield path, loader
+
+
+def _loader(path: Path) -> Loader | None:
+    """Return what reads a file, by its content; None if nothing does."""
+    first = _header(path)
+    if first.get("kind") == "run":
+        return run_records.load_run
+    if first.get("kind") in ("sample", "limits"):
+        return run_records.load_samples
+    if path.suffix == ".jsonl":
+        return run_records.load_run  # its error says what is wrong with the first line
+    content = fields.read_json(path)
+    if asv_results.is_result(content):
+        return asv_results.load_result
+    return pytest_results.load_result if pytest_results.is_result(content) else None
+
+
+def _header(path: Path) -> dict[str, Any]:
+    """Return the object in a file's first line, or an empty one if it holds none."""
+    try:
+        with path.open("rb") as file:
+            first = json.loads(file.readline())
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}") from error
+    except ValueError:
+        return {}
+    return first if isinstance(first, dict) else {}
+
+
+def _commit(name: str) -> str:
+    """Return the full hash of a commit that git knows, ``name`` itself if it is a hash, or ""."""
+    from harness.worktree import git
+
+    commit = f"{name}^{{commit}}"
+    try:
+        return git(Path(), "rev-parse", "--verify", "--end-of-options", commit).strip()
+    except InputError:
+        is_hash = len(name) >= 4 and set(name) <= set("0123456789abcdef")
+        return name if is_hash else ""
+
+
+def _commit_of(path: Path) -> str:
+    return str(fields.as_mapping(fields.read_json(path), str(path)).get("commit_hash", ""))
