@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 import click
 
-from harness.errors import HarnessError
+from harness.errors import HarnessError, nearest
 
 COMMANDS: Final = {
     "run": ("harness.commands.run", "measure a section's cases, beside each other and the limits"),
@@ -56,7 +55,7 @@ class LazyGroup(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Find the command named first; an unknown one is an error that suggests the nearest."""
         if args and args[0] not in COMMANDS:
-            raise click.UsageError(f"there is no command {args[0]!r}{_nearest(args[0], COMMANDS)}")
+            raise click.UsageError(f"there is no command {args[0]!r}{nearest(args[0], COMMANDS)}")
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -103,11 +102,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _say(line: str, code: int) -> int:
     click.echo(f"bench-core: {line}", err=True)
     return code
-
-
-def _nearest(name: str, known: Iterable[str]) -> str:
-    close = difflib.get_close_matches(name, list(known), n=1)
-    return f"; did you mean {close[0]!r}?" if close else ""
 
 
 def _is_ours(error: Exception) -> bool:

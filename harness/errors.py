@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
+
 
 class HarnessError(Exception):
     """Base of every error that the harness raises on purpose; its text is one clear line."""
@@ -21,3 +24,9 @@ class WrongResultError(HarnessError):
 
 class UnprovedError(HarnessError):
     """A sample was to start cold, and that cannot be proved: it must not enter an average."""
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return ``; did you mean 'x'?`` for the closest known name, or nothing."""
+    close = difflib.get_close_matches(name, list(known), n=1)
+    return f"; did you mean {close[0]!r}?" if close else ""
