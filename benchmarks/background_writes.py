@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any, Final
 from benchmarks.common import ModelBenchmark, bytes_of, process_folder, require_equal
 from benchmarks.loaders import loader
 from benchmarks.storage_writes import durable_seconds
-from harness.limits import Limits
 
 if TYPE_CHECKING:
     import torch
 
     from bench_core.formats import Tensors
+    from harness.limits import Limits
 
 TRAINING_STEPS: Final = 40
 TRAINING_SIZE: Final = 512
@@ -46,8 +46,8 @@ class AsyncSave(ModelBenchmark):
     Inside the clock, ``time_blocked``: until the call returns and the caller may change its
     tensors. ``time_total``: until the bytes are durable. ``time_beside_training``: a fixed number
     of matrix products that run while the save is under way, and the rest of the save;
-    ``training_alone_seconds`` is what the products take by themselves. Ideal: of the first, a copy
-    in memory (for a blocking save the durable write); of the second, the durable write.
+    the sample's ``times`` say what the products take by themselves. Ideal: of the first, a copy in
+    memory (for a blocking save the durable write); of the second, the durable write.
     """
 
     params = (("thread", "process", "dcp", "blocking"), ("stack_8x1MiB",))
@@ -95,7 +95,7 @@ class AsyncSave(ModelBenchmark):
         """Wait for the save, read everything back and compare."""
         self.result.result()
         if self.method == "time_beside_training":
-            self.note(training_alone_seconds=self.training_alone)
+            self.note(times={"training alone": self.training_alone})
         require_equal(self.loader.load(self.path), self.tensors)
 
     def _started_saver(self) -> Any:

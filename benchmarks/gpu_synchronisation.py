@@ -7,13 +7,15 @@ part of what is measured: left out, done once, or done again and again.
 from __future__ import annotations
 
 import time
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from benchmarks.common import require_cuda, require_equal
 from harness import clock
 from harness.benchmark import Benchmark
 from harness.errors import WrongResultError
-from harness.limits import Limits
+
+if TYPE_CHECKING:
+    from harness.limits import Limits
 
 MIB: Final = 1 << 20
 SYNC: Final = ("none", "end", "each_task", "each_tensor")
@@ -22,8 +24,9 @@ SYNC: Final = ("none", "end", "each_task", "each_tensor")
 class SyncPlacement(Benchmark):
     """Inside the clock: tasks of matrix products on the device, synchronised as ``sync`` says.
 
-    With ``none`` the clock stops when the last launch has returned: the sample's ``value`` is what
-    a clock without sync would have said, and ``event_seconds`` is what the device in fact needed.
+    With ``none`` the clock stops when the last launch has returned: the sample's value is what a
+    clock without sync would have said. Its ``times`` hold the time between two device events around
+    the work: what the device in fact needed.
     """
 
     params = (SYNC, (4,), (16,), (1024,))
@@ -57,7 +60,7 @@ class SyncPlacement(Benchmark):
         import torch
 
         clock.synchronize("cuda")
-        self.note(event_seconds=self.events[0].elapsed_time(self.events[1]) / 1e3)
+        self.note(times={"events": self.events[0].elapsed_time(self.events[1]) / 1e3})
         if not torch.equal(self.outputs[-1], self.expected):
             raise WrongResultError("the last product differs from the same product made before")
 
@@ -75,10 +78,10 @@ class SyncPlacement(Benchmark):
 class HostAndEventTime(Benchmark):
     """Inside the clock: one matrix product between two device events, and its device sync.
 
-    The sample notes three times of the same work: until the launch returned (``returned_seconds``),
-    until the device had finished by the host's clock (``host_seconds``), and between the events
-    (``event_seconds``). What the host's clock counts beyond the events is launching and queueing:
-    most of a small product, little of a large one.
+    The sample's ``times`` are three of the same work: until the launch ``returned``, until the
+    device had finished by the ``host``'s clock, and between the ``events``. What the host's clock
+    counts beyond the events is launching and queueing: most of a small product, little of a large
+    one.
     """
 
     params = ((64, 1024, 4096),)
@@ -106,9 +109,11 @@ class HostAndEventTime(Benchmark):
 
         timer: clock.DeviceTimer = self.result
         self.note(
-            returned_seconds=timer.returned_ns / 1e9,
-            host_seconds=timer.host_ns / 1e9,
-            event_seconds=(timer.event_ms or 0.0) / 1e3,
+            times={
+                "returned": timer.returned_ns / 1e9,
+                "host": timer.host_ns / 1e9,
+                "events": (timer.event_ms or 0.0) / 1e3,
+            }
         )
         if not torch.equal(self.output, self.expected):
             raise WrongResultError("the product differs from the same product made before")
@@ -138,9 +143,9 @@ class SyncCost(Benchmark):
 class Copies(Benchmark):
     """Inside the clock: one copy between host and device, and the sync that ends it.
 
-    ``blocking`` copies wait for the device by themselves; of a ``non_blocking`` one
-    ``returned_seconds`` says when the call returned. From pageable memory the driver stages, and
-    the call waits whatever it was told. Ideal: the probed bandwidth of this direction and memory.
+    ``blocking`` copies wait for the device by themselves; of a ``non_blocking`` one the sample's
+    ``times`` say when the call ``returned``. From pageable memory the driver stages, and the call
+    waits whatever it was told. Ideal: the probed bandwidth of this direction and memory.
     """
 
     params = (("h2d", "d2h"), ("pinned", "pageable"), ("blocking", "non_blocking"), (64,))
@@ -180,5 +185,5 @@ class Copies(Benchmark):
         return limits.seconds(self.limit, self.source.nbytes)
 
     def verify(self) -> None:
-        self.note(returned_seconds=self.result)
+        self.note(times={"returned": self.result})
         require_equal({"copy": self.destination}, {"copy": self.source})

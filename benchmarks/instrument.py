@@ -10,6 +10,7 @@ from benchmarks.common import process_folder
 from harness import cache
 from harness.benchmark import Benchmark
 from harness.errors import WrongResultError
+from harness.records import Param
 
 SAMPLES: Final = 100
 BLOCK: Final = 1 << 20
@@ -44,7 +45,13 @@ class CacheDrop(Benchmark):
 
     params = (("cold_file",), (16,))
     param_names = ("state", "mebibytes")
+    open_params = ("state",)
     unit = "share of pages"
+
+    @classmethod
+    def check_param(cls, name: str, value: Param) -> None:
+        """Check the state."""
+        cache.parse_state(str(value))
 
     def prepare(self, state: str, mebibytes: int) -> None:
         self.path: Path = process_folder() / "resident"

@@ -23,10 +23,11 @@ from benchmarks.common import (
     return_free_memory,
 )
 from benchmarks.loaders import Loader, loader, read_through
-from harness.limits import Limits
 
 if TYPE_CHECKING:
     import torch
+
+    from harness.limits import Limits
 
 CACHES = ("cold_file", "warm")
 
@@ -198,6 +199,9 @@ class Scattered(LoadBenchmark):
     quick = {"owners": (1, 4)}
 
     def prepare(self, format: str, cache: str, owners: int, model: str) -> None:
+        from bench_core.layer_loading import load_scattered
+
+        self.load_scattered = load_scattered
         self.prepare_load(format, cache, model)
         parts = _dealt(self.expected, owners)
         self.paths = [
@@ -217,9 +221,7 @@ class Scattered(LoadBenchmark):
         return {k: v for path in self.paths for k, v in self.loader.load(path).items()}
 
     def _load_by_owner(self) -> dict[str, torch.Tensor]:
-        from bench_core import layer_loading
-
-        loaded = layer_loading.load_scattered(self.owner_map)
+        loaded = self.load_scattered(self.owner_map)
         if self.loader.is_mapping(self.cache):
             read_through(loaded)
         return loaded

@@ -142,9 +142,11 @@ class PolicyLoader(Loader):
 
     def __init__(self, policy: str) -> None:
         from bench_core import formats
+        from bench_core.layer_loading import load_into, load_timed
 
         super().__init__(formats.get("direct"))
         self.policy = policy
+        self._load_timed, self._load_into = load_timed, load_into
 
     def load(
         self,
@@ -155,18 +157,14 @@ class PolicyLoader(Loader):
         arrived: bool = True,
     ) -> dict[str, torch.Tensor]:
         """Call `layer_loading.load`, and read through what it mapped."""
-        from bench_core.layer_loading import load_timed
-
-        loaded, result = load_timed(path, names, device, policy=self.policy)
+        loaded, result = self._load_timed(path, names, device, policy=self.policy)
         if result.policy == "mmap" and device == "cpu" and arrived:
             read_through(loaded)
         return loaded
 
     def load_into(self, tensors: Tensors, path: Path) -> object:
         """Call `layer_loading.load_into`."""
-        from bench_core import layer_loading
-
-        return layer_loading.load_into(tensors, path, policy=self.policy)
+        return self._load_into(tensors, path, policy=self.policy)
 
     def is_mapping(self, cache: str) -> bool:
         """Whether the policy is to map, or would choose to: what is warm is mapped."""

@@ -12,10 +12,10 @@ from benchmarks.common import (
     return_free_memory,
 )
 from harness.errors import RefusedError
-from harness.limits import Limits
 
 if TYPE_CHECKING:
     from bench_core.storage_writes import MemoryTarget
+    from harness.limits import Limits
 
 REUSED = ("arena",)
 

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 from benchmarks.common import ModelBenchmark, process_folder
 from benchmarks.storage_writes import durable_seconds
 from harness.errors import WrongResultError
-from harness.limits import Limits
 from harness.records import Param
 
 if TYPE_CHECKING:
     from bench_core.storage_writes import TaskTimes
+    from harness.limits import Limits
 
 _HOW: Final[dict[str, dict[str, Any]]] = {
     "set_up_included": {"setup": "included", "sync": "end"},
@@ -30,7 +30,7 @@ class ParallelWrite(ModelBenchmark):
     quick: ClassVar[Mapping[str, Sequence[Param]] | None] = None
     rows: Sequence[TaskTimes]
 
-    def needed_bytes(self) -> int | None:
+    def needed_bytes(self) -> int:
         return sum(row.bytes_logical for row in self.rows)
 
     def verify(self) -> None:
@@ -54,10 +54,14 @@ class Wallclock(ParallelWrite):
     param_names = ("variant", "format", "processes", "model")
     quick = {"variant": tuple(_HOW)}
 
-    def track_makespan(self, variant: str, format: str, processes: int, model: str) -> float:
+    def prepare(self, variant: str, format: str, processes: int, model: str) -> None:
         from bench_core.storage_writes import summarise, write_wallclock
 
-        self.rows = write_wallclock(
+        self.write_wallclock, self.summarise = write_wallclock, summarise
+        self.is_to_memory = variant == "to_memory"
+
+    def track_makespan(self, variant: str, format: str, processes: int, model: str) -> float:
+        self.rows = self.write_wallclock(
             model=model,
             directory=process_folder(),
             format=format,
@@ -65,11 +69,10 @@ class Wallclock(ParallelWrite):
             timeout=self.timeout,
             **_HOW[variant],
         )
-        self.is_to_memory = variant == "to_memory"
-        return summarise(self.rows).makespan_seconds
+        return self.summarise(self.rows).makespan_seconds
 
     def ideal_seconds(self, limits: Limits) -> float | None:
-        nbytes = self.needed_bytes() or 0
+        nbytes = self.needed_bytes()
         if self.is_to_memory:
             return limits.seconds("memcpy_all_threads", nbytes)
         return durable_seconds(limits, nbytes)
@@ -85,10 +88,13 @@ class ConcurrentWriters(ParallelWrite):
     params = (("direct", "torch", "safetensors"), (1, 2, 4), ("stack_8x1MiB",))
     param_names = ("format", "processes", "model")
 
-    def track_makespan(self, format: str, processes: int, model: str) -> float:
+    def prepare(self, format: str, processes: int, model: str) -> None:
         from bench_core.storage_writes import write_concurrently
 
-        written = write_concurrently(
+        self.write_concurrently = write_concurrently
+
+    def track_makespan(self, format: str, processes: int, model: str) -> float:
+        written = self.write_concurrently(
             processes, model=model, directory=process_folder(), format=format, timeout=self.timeout
         )
         self.rows = written.rows
@@ -96,7 +102,7 @@ class ConcurrentWriters(ParallelWrite):
         return written.summary.makespan_seconds
 
     def ideal_seconds(self, limits: Limits) -> float | None:
-        return durable_seconds(limits, self.needed_bytes() or 0)
+        return durable_seconds(limits, self.needed_bytes())
 
 
 def _mean_phases(rows: Sequence[TaskTimes]) -> dict[str, float]:

@@ -13,11 +13,12 @@ from benchmarks.common import (
     require_equal,
 )
 from benchmarks.loaders import Loader, loader
+from harness import cache
 from harness.errors import UnprovedError, WrongResultError
-from harness.limits import Limits
 
 if TYPE_CHECKING:
     from bench_core.formats import WriteResult
+    from harness.limits import Limits
 
 DURABILITIES = ("return", "fdatasync", "fsync", "fsync_dir", "global_sync")
 
@@ -159,20 +160,24 @@ class RoundTrip(ModelBenchmark):
     unit = "seconds"
 
     def prepare(self, format: str, model: str, optimizer: str) -> None:
-        self.loader = loader(format)
-        self.loader.require_state("cold_file")
-        self.tensors = self.reference(model)
-        self.nbytes = bytes_of(self.tensors) * (3 if optimizer == "adam" else 1)
-
-    def track_round_trip(self, format: str, model: str, optimizer: str) -> float:
         from bench_core.storage_writes import save_load_roundtrip
 
-        (self.row,) = save_load_roundtrip(
+        loader(format).require_state("cold_file")
+        refusable = process_folder() / "cold"
+        refusable.touch()
+        cache.prepare([refusable], "cold_file")
+        self.save_load_roundtrip = save_load_roundtrip
+        self.tensors = self.reference(model)
+        self.nbytes = bytes_of(self.tensors) * (3 if optimizer == "adam" else 1)
+        self.doubt: str | None = None
+
+    def track_round_trip(self, format: str, model: str, optimizer: str) -> float:
+        (self.row,) = self.save_load_roundtrip(
             self.tensors,
             process_folder(),
             format=format,
             adam=optimizer == "adam",
-            make_cold=_make_cold,
+            make_cold=self._make_cold,
         )
         self.phases = {
             "save": (self.row.durable_ns or 0) / 1e9,
@@ -185,18 +190,14 @@ class RoundTrip(ModelBenchmark):
         if self.row.status != "ok":
             raise WrongResultError(f"round trip: {self.row.reason}")
         self.note(phases=self.phases, bytes_on_disk=self.row.bytes_physical)
+        if self.doubt is not None:
+            raise UnprovedError(self.doubt)
+
+    def _make_cold(self, files: list[Path]) -> None:
+        self.doubt = cache.prepare(files, "cold_file").doubt
 
 
 def _durability(name: str) -> Any:
     from bench_core.formats import Durability
 
     return Durability(name)
-
-
-def _make_cold(files: list[Path]) -> None:
-    """Evict the files, and prove it: what this raises is the round trip's failure."""
-    from harness import cache
-
-    before = cache.prepare(files, cache.CacheState.COLD_FILE)
-    if before.doubt is not None:
-        raise UnprovedError(before.doubt)

@@ -111,9 +111,8 @@ def load_into(
 ) -> LoadResult:
     """Fill tensors that exist from a file's tensors of the same names.
 
-    Up to three times as fast as `load` on a machine where fresh memory is dear (virtual machines),
-    and nothing is allocated: memory in use is the arena, 16 MiB, or 32 MiB of staging for tensors
-    on a device.
+    Nothing is allocated, which also saves time where fresh memory is dear (virtual machines):
+    memory in use is the arena, 16 MiB, or 32 MiB of staging for tensors on a device.
 
     Args:
         module_or_tensors: a module (parameters and persistent buffers; tied ones are filled once),

@@ -15,8 +15,8 @@ import torch
 from bench_core.formats.direct import raw_io, workers
 from bench_core.formats.direct.arena import CHUNK_BYTES
 from bench_core.formats.direct.header import Header
+from bench_core.formats.direct.memory import view
 from bench_core.formats.direct.open_file import OpenFile
-from bench_core.formats.direct.pages import view
 from bench_core.formats.direct.plan import Span
 from bench_core.formats.direct.reader import SafetensorsReader
 
@@ -60,9 +60,14 @@ class MappedReader(SafetensorsReader):
 
         Raises:
             CorruptFileError: the header contradicts itself or the file, which is then closed.
+            OSError: the file system cannot map files; likewise.
         """
         super().__init__(file, header)
-        self._mapping = FileMapping(file)
+        try:
+            self._mapping = FileMapping(file)
+        except OSError:
+            file.close()
+            raise
 
     def read(self, names: Sequence[str] | None = None) -> dict[str, torch.Tensor]:
         """Return the named tensors, or all, not yet read (but for misaligned ones).

@@ -103,7 +103,7 @@ def stream_into(reader: PositionedReader, tensors: Tensors) -> int:
     read_ns = time.perf_counter_ns()
     for device in {tensor.device for tensor in targets.values()}:
         read_ns = _stream_to(
-            reader, {name: t for name, t in targets.items() if t.device == device}, lane(device)
+            reader, {name: t for name, t in targets.items() if t.device == device}, lane_to(device)
         )
     with torch.no_grad():
         for name, tensor in moved.items():
@@ -111,7 +111,7 @@ def stream_into(reader: PositionedReader, tensors: Tensors) -> int:
     return read_ns
 
 
-def lane(device: torch.device) -> Lane:
+def lane_to(device: torch.device) -> Lane:
     """Return the way to ``device``."""
     return CudaLane(device) if device.type == "cuda" else Lane()
 

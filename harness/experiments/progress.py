@@ -68,7 +68,7 @@ class Progress(Watcher):
         self._total = 0
         self._left = TimeLeft([])
         self._line_at = time.monotonic()
-        self._said: set[tuple[str, str]] = set()
+        self._said: set[tuple[str, str, str | None]] = set()
         self._bar: Bar | None = None
         self._task = TaskID(0)
 
@@ -106,9 +106,9 @@ class Progress(Watcher):
         self._say(f"{group.name}, round {turn.round + 1} of {len(group.rounds)}{left}")
 
     def taken(self, turn: Turn, record: Record, seconds: float) -> None:
-        """Count a sample; say what is wrong with a case, once for each way to be wrong."""
+        """Count a sample; say what is wrong with it, once for all cases of a benchmark."""
         self._left.taken(turn.case.id, seconds)
-        what = turn.case.id, record.status
+        what = turn.case.benchmark, record.status, record.reason
         if record.status != "ok" and what not in self._said:
             self._said.add(what)
             line = f"{record.status}: {turn.case.id}: {record.reason}"

@@ -6,6 +6,7 @@ shall not inherit, and because a sample that hangs or crashes must not take the 
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import ctypes
 import importlib
@@ -150,11 +151,13 @@ def _benchmark(package: str, module: str, cls: str) -> Benchmark:
 def _end_with_parent() -> None:
     """Leave Ctrl-C to the parent, end on SIGTERM in good order, and at the parent's death (Linux).
 
-    In good order: with `atexit`, which stops servers and removes files.
+    In good order: what is registered to happen at the exit stops servers and removes files. An
+    exception from the handler would be lost wherever the interpreter ignores them.
     """
 
     def end(number: int, frame: FrameType | None) -> None:
-        raise SystemExit(128 + number)
+        atexit._run_exitfuncs()
+        os._exit(128 + number)
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, end)

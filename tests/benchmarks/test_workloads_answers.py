@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from bench_core.errors import MissingExtraError
 from bench_core.formats.safetensors_file import SafetensorsMmap
 from benchmarks import common, layer_loading, loaders, storage_writes
 from benchmarks.background_writes import AsyncSave
+from benchmarks.first_use import embeddings
 from benchmarks.instrument import CacheDrop
 from benchmarks.layer_loading import ModelSwitching, OneLayer, Scattered, WholeModel
 from benchmarks.loaders import FormatLoader
@@ -125,6 +127,20 @@ def test_a_missing_library_is_a_skip_that_names_the_extra(monkeypatch: pytest.Mo
     record = sample(WholeModel(), "safetensors", "warm", "fresh", MODEL)
     assert record.status == "skipped"
     assert "pip install 'bench-core[x]'" in str(record.reason)
+
+
+@pytest.mark.skipif(not Path("/dev/shm").is_dir(), reason="there is no /dev/shm here")
+def test_cold_is_refused_in_memory_and_warm_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
+        monkeypatch.setenv("BENCH_CORE_DATA", folder)
+        for cold in (
+            sample(WholeModel(), "safetensors", "cold_file", "fresh", MODEL),
+            storage_writes.RoundTrip().sample("track_round_trip", "safetensors", MODEL, "no"),
+        ):
+            assert cold.status == "skipped"
+            assert "means nothing here" in str(cold.reason)
+        warm = sample(WholeModel(), "safetensors", "warm", "fresh", MODEL)
+        assert (warm.status, warm.reason) == ("ok", None)
 
 
 @pytest.mark.parametrize("format", ["auto", "safetensors", "safetensors_pread", "torch_mmap"])
@@ -262,7 +278,7 @@ def test_a_background_save_is_of_the_values_at_the_call(monkeypatch: pytest.Monk
     assert (record.status, record.reason) == ("ok", None)
     trained = AsyncSave().sample("time_beside_training", "thread", MODEL)
     assert trained.bytes is None
-    assert trained.extra["training_alone_seconds"] > 0
+    assert trained.extra["times"]["training alone"] > 0
 
 
 def test_a_drop_that_leaves_pages_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -295,6 +311,11 @@ def test_the_folder_of_a_process_goes_with_it_and_that_of_a_dead_one_with_the_ne
     assert ended.parent == dead.parent == data / "processes"
     assert not ended.exists()
     assert not dead.exists()
+
+
+def test_of_embeddings_a_forward_pass_reads_some_rows() -> None:
+    inner = torch.nn.Sequential(torch.nn.Embedding(4, 2), torch.nn.Linear(2, 2))
+    assert embeddings(torch.nn.Sequential(inner)) == {"0.0.weight"}
 
 
 def test_poison_leaves_no_right_value() -> None:

@@ -251,15 +251,17 @@ def test_a_file_truncated_meanwhile_is_corrupt(
     assert current().idle == CHUNKS, "a chunk was not returned"
 
 
+@pytest.mark.parametrize("direct", [True, False])
 def test_short_reads_are_continued(
-    path: Path, tensors: dict[str, torch.Tensor], monkeypatch: pytest.MonkeyPatch
+    path: Path, tensors: dict[str, torch.Tensor], direct: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pread = raw_io.pread
 
     def short(descriptor: int, address: int, nbytes: int, offset: int) -> int:
-        return pread(descriptor, address, max(min(nbytes, 700), nbytes // 3), offset)
+        got = pread(descriptor, address, nbytes, offset)
+        return max(min(got, 5000), got // 3)
 
-    with PositionedReader.open(path, direct=False) as reader:
+    with PositionedReader.open(path, direct=direct) as reader:
         monkeypatch.setattr(raw_io, "pread", short)
         read = reader.read()
     assert all(same(read[name], tensors[name]) for name in tensors)

@@ -116,6 +116,33 @@ def test_tensors_around_the_sizes_of_chunks_and_slabs(tmp_path: Path, direct: bo
         assert_same({name: file.get_tensor(name) for name in tensors}, tensors)
 
 
+@pytest.mark.parametrize("direct", [True, False])
+def test_large_misaligned_tensors_are_moved(tmp_path: Path, direct: bool) -> None:
+    """Three bytes before them shift whatever follows; no writer does that, the format allows it."""
+    tensors = {
+        "bytes": random_tensor((3,), torch.uint8, 1),
+        "large": random_tensor((200_000,), torch.float32, 2),
+        "larger": random_tensor((300_000,), torch.float64, 3),
+        "end": random_tensor((5,), torch.uint8, 4),
+    }
+    header, data = {}, b""
+    for (name, tensor), code in zip(tensors.items(), ["U8", "F32", "F64", "U8"], strict=True):
+        begin = len(data)
+        data += tensor.view(torch.uint8).numpy().tobytes()
+        shape = list(tensor.shape)
+        header[name] = {"dtype": code, "shape": shape, "data_offsets": [begin, len(data)]}
+    text = json.dumps(header).encode()
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(struct.pack("<Q", len(text)) + text + data)
+    with PositionedReader.open(path, direct=direct) as reader:
+        read = reader.read()
+        assert_same(read, tensors)
+        assert all(tensor.data_ptr() % tensor.itemsize == 0 for tensor in read.values())
+        into = {name: torch.zeros_like(tensor) for name, tensor in tensors.items()}
+        reader.read_into(into)
+        assert_same(into, tensors)
+
+
 def test_the_data_and_whole_pages_start_at_pages(tmp_path: Path) -> None:
     tensors = {
         "odd": torch.ones(3),

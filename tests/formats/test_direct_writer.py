@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import resource
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -75,6 +76,17 @@ def test_an_error_in_any_chunk_leaves_the_old_file(
     monkeypatch.setattr(raw_io, "pwrite", failing(code, after))
     with pytest.raises(SaveError, match=os.strerror(code)):
         Direct().write(TENSORS, old)
+    assert_untouched(old)
+
+
+def test_the_limit_on_file_sizes_is_a_full_disk_too(old: Path) -> None:
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, limits[1]))
+    try:
+        with pytest.raises(SaveError, match="File too large; the file system or `ulimit -f`"):
+            Direct().write(TENSORS, old)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert_untouched(old)
 
 

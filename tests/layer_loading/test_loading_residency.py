@@ -43,6 +43,17 @@ def test_a_sample_of_a_large_file_is_spread_evenly(half_warm: FileMapping) -> No
     assert resident_fraction(half_warm, many) == pytest.approx(0.5, abs=0.05)
 
 
+def test_the_sample_is_small(half_warm: FileMapping, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+    monkeypatch.setattr(residency, "_mincore", lambda: lambda _, n, __: asked.append(n) or 0)
+    resident_fraction(half_warm, [(0, 24 * MIB)])
+    assert len(asked) <= 17
+    assert sum(asked) <= 17 * (64 << 10)
+    del asked[:]
+    resident_fraction(half_warm, [(i * 16384, i * 16384 + 12000) for i in range(1500)])
+    assert len(asked) <= 17
+
+
 def test_nothing_asked_for_is_warm(half_warm: FileMapping) -> None:
     assert resident_fraction(half_warm, []) == 1.0
 

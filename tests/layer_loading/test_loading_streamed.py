@@ -64,7 +64,7 @@ class LateLane(Lane):
         buffer.copied = event  # type: ignore[assignment]
 
         def run() -> None:
-            time.sleep(0.003)
+            time.sleep(0.05)
             assert torch.equal(buffer.memory, staged), "staging was overwritten before its copy"
             with self.lock:
                 self.finished += 1
@@ -85,7 +85,7 @@ def test_staging_waits_for_its_copies(
     path: Path, tensors: dict[str, torch.Tensor], direct: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lane = LateLane()
-    monkeypatch.setattr(to_device, "lane", lambda device: lane)
+    monkeypatch.setattr(to_device, "lane_to", lambda device: lane)
     into = {name: torch.zeros_like(tensor) for name, tensor in tensors.items()}
     with PositionedReader.open(path, direct=direct) as reader:
         stream_into(reader, into)
@@ -102,7 +102,7 @@ def test_copies_are_waited_for_when_a_read_fails(
     path = tmp_path / "model.safetensors"
     Direct().write(tensors, path)
     lane = LateLane()
-    monkeypatch.setattr(to_device, "lane", lambda device: lane)
+    monkeypatch.setattr(to_device, "lane_to", lambda device: lane)
     with PositionedReader.open(path, direct=True) as reader:
         os.truncate(path, 30 * MIB)
         with pytest.raises(CorruptFileError):

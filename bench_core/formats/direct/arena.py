@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from typing import Final
 
 from bench_core.formats.direct import raw_io, workers
-from bench_core.formats.direct.pages import Pages
+from bench_core.formats.direct.memory import Pages
 from bench_core.formats.direct.per_process import PerProcess
 
 CHUNK_BYTES: Final = 2 << 20

@@ -9,7 +9,7 @@ import torch
 
 from bench_core.formats.direct.alignment import Alignment
 from bench_core.formats.direct.header import Entry
-from bench_core.formats.direct.pages import Pages
+from bench_core.formats.direct.memory import Pages
 from bench_core.formats.direct.plan import STRAIGHT_BYTES, Span
 
 SLAB_BYTES: Final = 32 << 20

@@ -12,6 +12,7 @@ from bench_core.formats.base import Reader, Tensors, TensorSpec
 from bench_core.formats.direct import arena, raw_io, workers
 from bench_core.formats.direct.fresh import allocate
 from bench_core.formats.direct.header import Entry, Header, read_header
+from bench_core.formats.direct.memory import is_plain
 from bench_core.formats.direct.open_file import OpenFile
 from bench_core.formats.direct.plan import Request, Span, plan
 from bench_core.formats.direct.slices import enclosing
@@ -54,21 +55,25 @@ class SafetensorsReader(Reader):
             CorruptFileError: the file was truncated after it was opened; some tensors are filled.
         """
         self.check_destinations(tensors)
-        plain = {(t.data_ptr(), t.nbytes): n for n, t in tensors.items() if _is_plain(t)}
-        entries = self.header.entries
+        plain: dict[tuple[int, int], Entry] = {}
+        others: list[str] = []
+        for name, tensor in tensors.items():
+            if is_plain(tensor):
+                plain[tensor.data_ptr(), tensor.nbytes] = self.header.entries[name]
+            else:
+                others.append(name)
         self.fill(
             sorted(
-                Span(entries[name].begin, entries[name].end, address)
-                for (address, nbytes), name in plain.items()
+                Span(entry.begin, entry.end, address)
+                for (address, nbytes), entry in plain.items()
                 if nbytes
             )
         )
-        changed = [tensors[name] for name in plain.values()]
+        changed = (tensors[entry.name] for entry in plain.values())
         torch.autograd.graph.increment_version([t for t in changed if not t.is_inference()])
         with torch.no_grad():
-            for name, tensor in tensors.items():
-                if not _is_plain(tensor):
-                    tensor.copy_(self.read([name])[name])
+            for name in others:
+                tensors[name].copy_(self.read([name])[name])
 
     def close(self) -> None:
         """Close the file. Tensors that were read stay valid."""
@@ -171,14 +176,3 @@ class PositionedReader(SafetensorsReader):
 
 def _position(entry: Entry) -> tuple[int, int]:
     return entry.begin, entry.end
-
-
-def _is_plain(tensor: torch.Tensor) -> bool:
-    """Return whether a tensor's memory holds its values in order, within this process's reach."""
-    return (
-        tensor.device.type == "cpu"
-        and tensor.layout is torch.strided
-        and tensor.is_contiguous()
-        and not tensor.is_conj()
-        and not tensor.is_neg()
-    )

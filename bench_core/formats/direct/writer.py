@@ -6,8 +6,6 @@ import bisect
 import errno
 import os
 import threading
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import torch
@@ -18,6 +16,7 @@ from bench_core.formats.direct import arena, raw_io, workers
 from bench_core.formats.direct.alignment import BUFFERED, Alignment, make_buffered, make_direct
 from bench_core.formats.direct.arena import CHUNK_BYTES
 from bench_core.formats.direct.layout import layout
+from bench_core.formats.direct.memory import is_plain
 from bench_core.formats.dtypes import on_host
 
 
@@ -47,32 +46,36 @@ def write_file(path: Path, tensors: Tensors) -> None:
 class _Source:
     """Bytes ``begin`` to ``end`` of the file, and the tensor they come from.
 
-    A tensor that is not contiguous host memory is copied when its first chunk is written, and the
-    copy goes with its last one.
+    A tensor whose memory is not plain is copied when its first chunk is written, and the copy goes
+    with its last one.
     """
 
     def __init__(self, begin: int, end: int, tensor: torch.Tensor) -> None:
         self.begin = begin
         self.end = end
         self._tensor = tensor
+        self._is_plain = is_plain(tensor)
         self._host: torch.Tensor | None = None
-        self._users = (end - 1) // CHUNK_BYTES - begin // CHUNK_BYTES + 1
+        self._chunks_left = (end - 1) // CHUNK_BYTES - begin // CHUNK_BYTES + 1
         self._lock = threading.Lock()
 
-    @contextmanager
-    def address(self, position: int) -> Iterator[int]:
-        """Lend the address of the file's byte ``position``, once for each chunk."""
+    def acquire(self) -> int:
+        """Return the address of the first byte; once for each chunk."""
+        if self._is_plain:
+            return self._tensor.data_ptr()
         with self._lock:
             if self._host is None:
                 self._host = on_host(self._tensor)
-            host = self._host
-        try:
-            yield host.data_ptr() + position - self.begin
-        finally:
-            with self._lock:
-                self._users -= 1
-                if self._users == 0:
-                    self._host = None
+            return self._host.data_ptr()
+
+    def release(self) -> None:
+        """End what `acquire` began."""
+        if self._is_plain:
+            return
+        with self._lock:
+            self._chunks_left -= 1
+            if self._chunks_left == 0:
+                self._host = None
 
 
 def _sources(tensors: Tensors) -> list[_Source]:
@@ -113,20 +116,22 @@ def _write_chunk(
     descriptor: int, sources: list[_Source], begin: int, end: int, alignment: Alignment
 ) -> None:
     """Write one chunk: from the tensor itself if it is the only one and alignment allows."""
-    with ExitStack() as stack:
-        pieces = [
-            (start, min(end, source.end), stack.enter_context(source.address(start)))
-            for source in sources
-            for start in [max(begin, source.begin)]
-        ]
-        nbytes = alignment.up(end) - begin
-        address = pieces[0][2]
-        if len(pieces) > 1 or nbytes > end - begin or address % alignment.memory:
-            address = stack.enter_context(arena.current().chunk())
-            for start, stop, source_address in pieces:
-                raw_io.copy(address + start - begin, source_address, stop - start)
-            raw_io.fill(address + end - begin, 0, nbytes - (end - begin))
-        _write_all(descriptor, address, nbytes, begin)
+    nbytes = alignment.up(end) - begin
+    try:
+        addresses = [source.acquire() for source in sources]
+        straight = addresses[0] + begin - sources[0].begin
+        if len(sources) == 1 and nbytes == end - begin and straight % alignment.memory == 0:
+            _write_all(descriptor, straight, nbytes, begin)
+            return
+        with arena.current().chunk() as chunk:
+            for source, address in zip(sources, addresses, strict=True):
+                start, stop = max(begin, source.begin), min(end, source.end)
+                raw_io.copy(chunk + start - begin, address + start - source.begin, stop - start)
+            raw_io.fill(chunk + end - begin, 0, nbytes - (end - begin))
+            _write_all(descriptor, chunk, nbytes, begin)
+    finally:
+        for source in sources:
+            source.release()
 
 
 def _write_all(descriptor: int, address: int, nbytes: int, offset: int) -> None:

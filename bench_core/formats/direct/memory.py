@@ -1,8 +1,9 @@
-"""Fresh memory for tensors: private pages, huge where they fit, never more than was asked for."""
+"""Memory of tensors: fresh pages, parts of a buffer as tensors, and which memory is plain."""
 
 from __future__ import annotations
 
 import ctypes
+import math
 import mmap
 from typing import Final
 
@@ -50,10 +51,21 @@ def view(
 
     A part that is not aligned for its type is copied.
     """
-    if spec.nbytes == 0:
+    count = math.prod(spec.shape)
+    if count == 0:
         return empty(spec)
     if offset % spec.dtype.itemsize:
         part = torch.frombuffer(buffer, dtype=torch.uint8, count=spec.nbytes, offset=offset)
         return part.clone().view(spec.dtype).view(spec.shape)
-    count = spec.nbytes // spec.dtype.itemsize
     return torch.frombuffer(buffer, dtype=spec.dtype, count=count, offset=offset).view(spec.shape)
+
+
+def is_plain(tensor: torch.Tensor) -> bool:
+    """Return whether a tensor's values lie in order in this process's memory."""
+    return (
+        tensor.device.type == "cpu"
+        and tensor.layout is torch.strided
+        and tensor.is_contiguous()
+        and not tensor.is_conj()
+        and not tensor.is_neg()
+    )
