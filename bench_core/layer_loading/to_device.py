@@ -93,13 +93,12 @@ def stream_into(reader: PositionedReader, tensors: Tensors) -> int:
     Raises:
         CorruptFileError: the file was truncated after it was opened; some tensors are filled.
     """
-    direct = {name: t for name, t in tensors.items() if t.is_contiguous() and t.numel()}
     moved = {
-        name: torch.empty_like(t, memory_format=torch.contiguous_format)
-        for name, t in tensors.items()
-        if not t.is_contiguous()
+        name: torch.empty_like(tensor, memory_format=torch.contiguous_format)
+        for name, tensor in tensors.items()
+        if not tensor.is_contiguous() or tensor.is_conj() or tensor.is_neg()
     }
-    targets = {**direct, **moved}
+    targets = {name: t for name, t in {**tensors, **moved}.items() if t.numel()}
     read_ns = time.perf_counter_ns()
     for device in {tensor.device for tensor in targets.values()}:
         read_ns = _stream_to(

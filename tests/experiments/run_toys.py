@@ -7,11 +7,12 @@ from pathlib import Path
 SOURCE = '''
 """Contenders that behave as they are called."""
 
+import atexit
 import os
 import signal
 import time
 
-from harness.benchmark import Benchmark
+from harness.benchmark import Benchmark, data_dir
 from harness.errors import InputError, RefusedError, WrongResultError
 
 
@@ -21,7 +22,7 @@ class Toy(Benchmark):
     params = (("fine", "other"), (1, 2))
     param_names = ("contender", "size")
     open_params = ("contender",)
-    timeout = 1.5
+    timeout = 2.5
 
     @classmethod
     def check_param(cls, name, value):
@@ -33,6 +34,10 @@ class Toy(Benchmark):
         self.samples = getattr(self, "samples", 0) + 1
         if contender == "refused":
             raise RefusedError("no such device")
+        if contender == "sleeps":
+            path = data_dir() / "left behind"
+            path.touch()
+            atexit.register(path.unlink)
 
     def time_work(self, contender, size):
         if contender == "slow":

@@ -119,7 +119,7 @@ def test_what_goes_wrong_is_a_row_and_no_stop(tmp_path: Path, package: Path) -> 
     [
         ("killed", "its process ended: signal SIGKILL"),
         ("leaves", "its process ended: exit code 7"),
-        ("hangs", "no answer after 1.5 s; its process was killed"),
+        ("hangs", "no answer after 2.5 s; its process was killed"),
     ],
 )
 def test_a_sample_that_takes_its_process_with_it_is_a_row_and_the_run_goes_on(
@@ -260,6 +260,13 @@ def wait_for_samples(path: Path, count: int) -> None:
         time.sleep(0.02)
 
 
+def wait_for(path: Path) -> None:
+    deadline = time.monotonic() + WAIT_SECONDS
+    while not path.exists():
+        assert time.monotonic() < deadline, f"{path} does not appear"
+        time.sleep(0.01)
+
+
 def wait_until_gone(process: int) -> None:
     deadline = time.monotonic() + WAIT_SECONDS
     while True:
@@ -279,6 +286,7 @@ def test_an_interrupt_ends_the_run_in_the_middle_of_a_sample(tmp_path: Path, pac
     command += ["--benchmarks", str(package), "--out", str(out), "--dir", str(tmp_path / "data")]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     wait_for_samples(out, 2)
+    wait_for(tmp_path / "data" / "left behind")
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=WAIT_SECONDS)
     assert process.returncode == 130
@@ -286,4 +294,5 @@ def test_an_interrupt_ends_the_run_in_the_middle_of_a_sample(tmp_path: Path, pac
     assert "interrupted" in said
     run = read_run(out)
     assert (len(run.records), run.notes) == (2, ())
+    assert list((tmp_path / "data").iterdir()) == []
     wait_until_gone(run.records[0].process)

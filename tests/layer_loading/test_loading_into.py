@@ -62,6 +62,18 @@ def test_strided_destinations_are_filled(path: Path, policy: str) -> None:
     assert torch.equal(into["0.bias"], network(1)[0].bias)
 
 
+@pytest.mark.parametrize("policy", POLICIES)
+def test_destinations_whose_memory_is_not_their_value_are_filled(
+    tmp_path: Path, policy: str
+) -> None:
+    path = tmp_path / "model.safetensors"
+    numbers = torch.randn(9, dtype=torch.complex64)
+    Direct().write({"t": numbers}, path)
+    conjugate = torch.zeros(9, dtype=torch.complex64).conj()
+    load_into({"t": conjugate}, path, policy=policy)
+    assert torch.equal(conjugate, numbers)
+
+
 def test_auto_reads_directly_what_is_cold_and_copies_what_is_warm(path: Path) -> None:
     evict_or_skip(path)
     assert load_into(network(2), path).policy == "direct"

@@ -2,7 +2,7 @@
 
 Why threads and not io_uring: requests of up to 2 MiB are fastest in the calling thread, and on one
 cold layer of 4 to 32 MiB io_uring (liburing 2026.3.30) was between 3 % slower and 3 % faster than
-threads (Linux 6.18, virtio, 2 cores, medians of 30 interleaved rounds). That pays for no dependency.
+threads (Linux 6.18, virtio, 2 cores, medians of 30 interleaved rounds). No dependency for that.
 """
 
 from __future__ import annotations
