@@ -10,47 +10,23 @@ from typing import Any, ClassVar, Final
 import torch
 
 from bench_core.errors import UnsupportedError
-from bench_core.formats.base import (
-    Durability,
-    Format,
-    Reader,
-    Tensors,
-    TensorSpec,
-    WriteResult,
-)
+from bench_core.formats.base import Reader, TensorSpec
 from bench_core.formats.dtypes import DTYPES
-from bench_core.formats.reading import (
-    Unchanged,
-    WholeTensorReader,
-    check_file,
-    corrupt_file_errors,
-)
-from bench_core.formats.safetensors_file import HEADER_LENGTH_BYTES, write_safetensors
+from bench_core.formats.reading import Unchanged, WholeTensorReader, corrupt_file_errors
+from bench_core.formats.safetensors_file import SafetensorsByOthers
 from bench_core.optional import require
 
 _MOST_THREADS: Final = 16
 
 
-class FastSafetensors(Format):
+class FastSafetensors(SafetensorsByOthers):
     """``SafeTensorsFileLoader`` without GPUDirect Storage, device ``cpu``."""
 
     name: ClassVar[str] = "fastsafetensors"
-    suffix: ClassVar[str] = ".safetensors"
-    layout: ClassVar[str] = "safetensors"
-    extra: ClassVar[str | None] = "storage"
     library: ClassVar[str | None] = "fastsafetensors"
-    is_writer: ClassVar[bool] = False
 
-    def write(
-        self, tensors: Tensors, path: Path, durability: Durability = Durability.FSYNC_DIR
-    ) -> WriteResult:
-        """Write as the safetensors format does."""
-        return write_safetensors(tensors, path, durability)
-
-    def open(self, path: Path) -> Reader:
-        """Parse the header with the library."""
-        self.check_available()
-        check_file(path, least=HEADER_LENGTH_BYTES)
+    def open_reader(self, path: Path) -> Reader:
+        """Let the library parse the header."""
         return _FastReader(path)
 
 

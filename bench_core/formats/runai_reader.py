@@ -9,48 +9,20 @@ from typing import Any, ClassVar
 
 import torch
 
-from bench_core.formats.base import (
-    Durability,
-    Format,
-    Reader,
-    Tensors,
-    TensorSpec,
-    WriteResult,
-)
-from bench_core.formats.reading import (
-    Unchanged,
-    WholeTensorReader,
-    check_file,
-    corrupt_file_errors,
-)
-from bench_core.formats.safetensors_file import (
-    HEADER_LENGTH_BYTES,
-    SafetensorsReader,
-    write_safetensors,
-)
+from bench_core.formats.base import Reader, TensorSpec
+from bench_core.formats.reading import Unchanged, WholeTensorReader, corrupt_file_errors
+from bench_core.formats.safetensors_file import SafetensorsByOthers, SafetensorsReader
 from bench_core.optional import require
 
 
-class RunaiStreamer(Format):
+class RunaiStreamer(SafetensorsByOthers):
     """``SafetensorsStreamer`` with its own choice of threads, io_uring and direct I/O."""
 
     name: ClassVar[str] = "runai"
-    suffix: ClassVar[str] = ".safetensors"
-    layout: ClassVar[str] = "safetensors"
-    extra: ClassVar[str | None] = "storage"
     library: ClassVar[str | None] = "runai_model_streamer"
-    is_writer: ClassVar[bool] = False
 
-    def write(
-        self, tensors: Tensors, path: Path, durability: Durability = Durability.FSYNC_DIR
-    ) -> WriteResult:
-        """Write as the safetensors format does."""
-        return write_safetensors(tensors, path, durability)
-
-    def open(self, path: Path) -> Reader:
-        """Check that it can be a safetensors file; the library parses the header at each read."""
-        self.check_available()
-        check_file(path, least=HEADER_LENGTH_BYTES)
+    def open_reader(self, path: Path) -> Reader:
+        """Parse nothing yet: the library does so at each read."""
         return _StreamReader(path)
 
 

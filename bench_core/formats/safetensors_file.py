@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -60,6 +61,31 @@ class SafetensorsPread(SafetensorsMmap):
     is_writer: ClassVar[bool] = False
     is_lazy: ClassVar[bool] = False
     backend: ClassVar[str] = "pread"
+
+
+class SafetensorsByOthers(Format):
+    """Another library's way to read the layout; what it reads is written as by this module."""
+
+    suffix: ClassVar[str] = ".safetensors"
+    layout: ClassVar[str] = "safetensors"
+    extra: ClassVar[str | None] = "storage"
+    is_writer: ClassVar[bool] = False
+
+    def write(
+        self, tensors: Tensors, path: Path, durability: Durability = Durability.FSYNC_DIR
+    ) -> WriteResult:
+        """Write as the safetensors format does."""
+        return write_safetensors(tensors, path, durability)
+
+    def open(self, path: Path) -> Reader:
+        """Check that it can be a safetensors file, and hand it to the library."""
+        self.check_available()
+        check_file(path, least=HEADER_LENGTH_BYTES)
+        return self.open_reader(path)
+
+    @abstractmethod
+    def open_reader(self, path: Path) -> Reader:
+        """Open a file that is long enough to be of this layout."""
 
 
 def write_safetensors(tensors: Tensors, path: Path, durability: Durability) -> WriteResult:
