@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 
 from prevent_caching.errors import EvictionRefused, require_linux
 from prevent_caching.file_system import kind
 from prevent_caching.residency import resident_fraction
 
-# A page that another CPU holds in its batch of recent pages survives the first call.
-_ATTEMPTS = 3
+# What survives a call may go a little later: a page in another CPU's batch of recent pages, or one
+# that read-ahead is still filling. Seconds before each further attempt, a quarter of one in all.
+_PAUSES = tuple(0.001 * 2**attempt for attempt in range(8))
 
 
 def evict(path: Path) -> float:
@@ -18,7 +20,8 @@ def evict(path: Path) -> float:
 
     Needs no privilege and touches no other file. Only the file's data: its inode and extents stay
     in memory, and nothing below this kernel (a hypervisor's or an array's cache) is reached.
-    Pages that a process has mapped and touched stay too; `why_resident` names it.
+    Pages that a process has mapped and touched stay too, after a quarter of a second of attempts;
+    `why_resident` names it.
 
     Returns:
         The resident share afterwards, 0.0 to 1.0, as mincore tells it.
@@ -32,13 +35,13 @@ def evict(path: Path) -> float:
     found = kind(path)
     if not found.has_page_cache_drop:
         raise EvictionRefused(f"{path} cannot be evicted: {found.reason}")
-    fraction = resident_fraction(path)
-    for _ in range(_ATTEMPTS):
+    _drop_pages(path)
+    for pause in _PAUSES:
+        if resident_fraction(path) == 0.0:
+            return 0.0
+        time.sleep(pause)
         _drop_pages(path)
-        fraction = resident_fraction(path)
-        if fraction == 0.0:
-            break
-    return fraction
+    return resident_fraction(path)
 
 
 def why_resident(path: Path) -> str:
