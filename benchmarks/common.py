@@ -87,15 +87,34 @@ class ModelBenchmark(Benchmark):
         except UnknownNameError as error:
             raise InputError(str(error)) from error
 
-    def reference(self, model: str, seed: int = 0) -> dict[str, torch.Tensor]:
-        """Return the model's tensors, made once a process: what is written and must come back."""
+    @classmethod
+    def planned_bytes(cls, **params: Param) -> int | None:
+        """Return the bytes of the whole model that the parameter ``model`` names."""
+        return sum(tensor_bytes(str(params["model"])).values()) if "model" in params else None
+
+    def reference(self, model: str, seed: int | None = None) -> dict[str, torch.Tensor]:
+        """Return the model's tensors, made once a process: what is written and must come back.
+
+        Args:
+            model: its name.
+            seed: of its values; None for the sample's own.
+        """
         from bench_core import models
 
+        seed = self.seed if seed is None else seed
         return self.cached(("reference", model, seed), lambda: models.tensors(model, seed))
 
     def needed_bytes(self) -> int | None:
         """Return the logical bytes of the tensors that are written or read."""
         return self.nbytes
+
+
+@functools.cache
+def tensor_bytes(model: str) -> Mapping[str, int]:
+    """Return the bytes of each tensor of a model, in its order, before anything is built."""
+    from bench_core import models
+
+    return {name: spec.nbytes for name, spec in models.specs(model).items()}
 
 
 def bytes_of(tensors: Tensors) -> int:

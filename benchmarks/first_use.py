@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.common import COLD, bytes_of, require_cuda, require_equal
+from benchmarks.common import COLD, bytes_of, require_cuda, require_equal, tensor_bytes
 from benchmarks.layer_loading import CACHES, LoadBenchmark
+from benchmarks.loaders import is_mapping
 from harness.errors import RefusedError, WrongResultError
+from harness.records import Param
 
 if TYPE_CHECKING:
     import torch
@@ -69,7 +72,9 @@ class FirstForward(LoadBenchmark):
         from bench_core import models
 
         self.prepare_load(format, cache, model)
-        self.module = self.cached(("module", model), lambda: models.build(model, "cpu"))
+        self.module = self.cached(
+            ("module", model, self.seed), lambda: models.build(model, "cpu", self.seed)
+        )
         self.input = example_input(self.module, model)
         with torch.inference_mode():
             self.answer = _tensor_of(self.module(self.input))
@@ -81,6 +86,15 @@ class FirstForward(LoadBenchmark):
             loaded = self.loader.load(self.path, arrived=False)
             self.module.load_state_dict(loaded, assign=True)
             return self.module(self.input)
+
+    @classmethod
+    def planned_bytes(cls, **params: Param) -> int:
+        """Return the bytes of the model; where it is mapped, without its embeddings."""
+        model = str(params["model"])
+        nbytes = tensor_bytes(model)
+        if not is_mapping(str(params["format"]), str(params["cache"])):
+            return sum(nbytes.values())
+        return sum(nbytes[name] for name in nbytes.keys() - _embeddings_of(model))
 
     def needed_bytes(self) -> int:
         if not self.loader.is_mapping(self.cache):
@@ -117,6 +131,13 @@ def embeddings(module: nn.Module) -> set[str]:
 
     named = module.named_modules()
     return {f"{name}.weight" for name, part in named if isinstance(part, nn.Embedding)}
+
+
+@functools.cache
+def _embeddings_of(model: str) -> set[str]:
+    from bench_core import models
+
+    return embeddings(models.build(model))
 
 
 def example_input(module: nn.Module, model: str) -> torch.Tensor:

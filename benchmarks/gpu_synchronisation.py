@@ -13,6 +13,7 @@ from benchmarks.common import require_cuda, require_equal
 from harness import clock
 from harness.benchmark import Benchmark
 from harness.errors import WrongResultError
+from harness.records import Param
 
 if TYPE_CHECKING:
     from harness.limits import Limits
@@ -155,6 +156,11 @@ class Copies(Benchmark):
         "memory": ("pinned", "pageable"),
         "mode": ("blocking", "non_blocking"),
     }
+
+    @classmethod
+    def planned_bytes(cls, **params: Param) -> int:
+        """Return the bytes of the copy."""
+        return int(params["mebibytes"]) * MIB
 
     def prepare(self, direction: str, memory: str, mode: str, mebibytes: int) -> None:
         import torch

@@ -21,8 +21,10 @@ from benchmarks.common import (
     poison,
     require_equal,
     return_free_memory,
+    tensor_bytes,
 )
 from benchmarks.loaders import Loader, loader, read_through
+from harness.records import Param
 
 if TYPE_CHECKING:
     import torch
@@ -48,7 +50,7 @@ class LoadBenchmark(ModelBenchmark):
         self.loader = loader(format)
         self.loader.require_state(cache)
         self.expected = self.reference(model)
-        self.path = self.loader.stored(self.expected, model)
+        self.path = self.loader.stored(self.expected, f"{model}-seed{self.seed}")
         self.cache = cache
         self.destination = {}
         if destination == "existing":
@@ -145,10 +147,15 @@ class OneLayer(LoadBenchmark):
     param_names = ("format", "cache", "position", "model")
     quick = {"format": READERS}
 
+    @classmethod
+    def planned_bytes(cls, **params: Param) -> int:
+        """Return the bytes of the layer."""
+        nbytes = tensor_bytes(str(params["model"]))
+        return nbytes[_name_at(str(params["position"]), list(nbytes))]
+
     def prepare(self, format: str, cache: str, position: str, model: str) -> None:
         self.prepare_load(format, cache, model)
-        names = list(self.expected)
-        self.prepare_names([names[int(POSITIONS[position] * (len(names) - 1))]])
+        self.prepare_names([_name_at(position, list(self.expected))])
 
     def time_load(self, format: str, cache: str, position: str, model: str) -> Any:
         return self.loader.load(self.path, self.names)
@@ -171,6 +178,16 @@ class Subset(LoadBenchmark):
     )
     param_names = ("format", "selector", "cache", "model")
     quick = {"selector": ("first_3", "every_other", "all")}
+
+    @classmethod
+    def planned_bytes(cls, **params: Param) -> int:
+        """Return the bytes of what the selector names."""
+        from bench_core import models
+        from bench_core.layer_loading import selectors
+
+        specs = models.specs(str(params["model"]))
+        names = selectors.select(specs, str(params["selector"]))
+        return sum(specs[name].nbytes for name in names)
 
     def prepare(self, format: str, selector: str, cache: str, model: str) -> None:
         from bench_core import models
@@ -203,9 +220,9 @@ class Scattered(LoadBenchmark):
 
         self.load_scattered = load_scattered
         self.prepare_load(format, cache, model)
-        parts = _dealt(self.expected, owners)
+        parts = dealt(self.expected, owners)
         self.paths = [
-            self.loader.stored(part, f"{model}-{owner}-of-{owners}")
+            self.loader.stored(part, f"{model}-seed{self.seed}-{owner}-of-{owners}")
             for owner, part in enumerate(parts)
         ]
         self.owner_map = {
@@ -258,13 +275,17 @@ def switch_order(copies: int, length: int) -> list[int]:
     return order[1:]
 
 
+def dealt(tensors: Tensors, hands: int) -> list[dict[str, torch.Tensor]]:
+    """Deal tensors one by one, as cards."""
+    items = list(tensors.items())
+    return [dict(items[hand::hands]) for hand in range(hands)]
+
+
+def _name_at(position: str, names: Sequence[str]) -> str:
+    return names[int(POSITIONS[position] * (len(names) - 1))]
+
+
 def _empty_like(tensors: Tensors) -> dict[str, torch.Tensor]:
     import torch
 
     return {name: torch.empty_like(tensor) for name, tensor in tensors.items()}
-
-
-def _dealt(tensors: Tensors, owners: int) -> list[dict[str, torch.Tensor]]:
-    """Deal the tensors to owners one by one, as cards."""
-    items = list(tensors.items())
-    return [dict(items[owner::owners]) for owner in range(owners)]

@@ -71,9 +71,14 @@ class Loader(ABC):
     def load_into(self, tensors: Tensors, path: Path) -> object:
         """Fill existing tensors."""
 
+    @property
     @abstractmethod
+    def name(self) -> str:
+        """What `loader` calls it."""
+
     def is_mapping(self, cache: str) -> bool:
         """Whether `load` returns tensors that are pages of the file, nothing being copied."""
+        return is_mapping(self.name, cache)
 
     def files(self, path: Path) -> list[Path]:
         """Return the files whose cache state matters."""
@@ -132,9 +137,10 @@ class FormatLoader(Loader):
         with self.format.open(path) as reader:
             reader.read_into(tensors)
 
-    def is_mapping(self, cache: str) -> bool:
-        """Whether the format is lazy."""
-        return self.format.is_lazy
+    @property
+    def name(self) -> str:
+        """The format's name."""
+        return self.format.name
 
 
 class PolicyLoader(Loader):
@@ -166,9 +172,10 @@ class PolicyLoader(Loader):
         """Call `layer_loading.load_into`."""
         return self._load_into(tensors, path, policy=self.policy)
 
-    def is_mapping(self, cache: str) -> bool:
-        """Whether the policy is to map, or would choose to: what is warm is mapped."""
-        return self.policy == "mmap" or (self.policy == "auto" and cache not in COLD)
+    @property
+    def name(self) -> str:
+        """The policy's name."""
+        return self.policy
 
 
 class RedisLoader(FormatLoader):
@@ -203,6 +210,15 @@ def loader(name: str, *, durable: bool = False) -> Loader:
     if name in POLICIES:
         return PolicyLoader(name)
     return RedisLoader(durable=durable) if name == "redis" else FormatLoader(formats.get(name))
+
+
+def is_mapping(name: str, cache: str) -> bool:
+    """Whether the loader called ``name`` maps a file in this cache state instead of copying it."""
+    from bench_core import formats
+
+    if name in POLICIES:
+        return name == "mmap" or (name == "auto" and cache not in COLD)
+    return formats.get(name).is_lazy
 
 
 def read_through(tensors: Tensors) -> None:

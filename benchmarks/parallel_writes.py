@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
-from benchmarks.common import ModelBenchmark, process_folder
+from benchmarks.common import ModelBenchmark, process_folder, tensor_bytes
 from benchmarks.storage_writes import durable_seconds
 from harness.errors import WrongResultError
 from harness.records import Param
@@ -29,6 +29,11 @@ class ParallelWrite(ModelBenchmark):
     repeat = 3
     quick: ClassVar[Mapping[str, Sequence[Param]] | None] = None
     rows: Sequence[TaskTimes]
+
+    @classmethod
+    def planned_bytes(cls, **params: Param) -> int:
+        """Return the bytes of the models of all processes."""
+        return int(params["processes"]) * sum(tensor_bytes(str(params["model"])).values())
 
     def needed_bytes(self) -> int:
         return sum(row.bytes_logical for row in self.rows)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,9 +16,13 @@ from benchmarks.common import (
 from benchmarks.loaders import Loader, loader
 from harness import cache
 from harness.errors import UnprovedError, WrongResultError
+from harness.records import Param
 
 if TYPE_CHECKING:
+    import torch
+
     from bench_core.formats import WriteResult
+    from bench_core.models import TensorShape
     from harness.limits import Limits
 
 DURABILITIES = ("return", "fdatasync", "fsync", "fsync_dir", "global_sync")
@@ -152,12 +157,20 @@ class RoundTrip(ModelBenchmark):
 
     The three are stamped by `save_load_roundtrip` and stand in the sample's phases; making the file
     cold, and the comparison, are outside. With ``adam`` the two moments of an Adam optimizer are
-    saved beside the model: three times the bytes. ``bytes_on_disk`` shows what a format adds.
+    saved beside the model: three times the bytes, but for tensors of whole numbers.
+    ``bytes_on_disk`` shows what a format adds.
     """
 
     params = (("direct", "torch", "safetensors", "hdf5"), ("stack_8x1MiB",), ("no", "adam"))
     param_names = ("format", "model", "optimizer")
     unit = "seconds"
+
+    @classmethod
+    def planned_bytes(cls, **params: Param) -> int:
+        """Return the bytes of the model, and of an optimizer's two moments."""
+        from bench_core import models
+
+        return _saved_bytes(models.specs(str(params["model"])), str(params["optimizer"]))
 
     def prepare(self, format: str, model: str, optimizer: str) -> None:
         from bench_core.storage_writes import save_load_roundtrip
@@ -168,7 +181,7 @@ class RoundTrip(ModelBenchmark):
         cache.prepare([refusable], "cold_file")
         self.save_load_roundtrip = save_load_roundtrip
         self.tensors = self.reference(model)
-        self.nbytes = bytes_of(self.tensors) * (3 if optimizer == "adam" else 1)
+        self.nbytes = _saved_bytes(self.tensors, optimizer)
         self.doubt: str | None = None
 
     def track_round_trip(self, format: str, model: str, optimizer: str) -> float:
@@ -195,6 +208,12 @@ class RoundTrip(ModelBenchmark):
 
     def _make_cold(self, files: list[Path]) -> None:
         self.doubt = cache.prepare(files, "cold_file").doubt
+
+
+def _saved_bytes(tensors: Mapping[str, torch.Tensor | TensorShape], optimizer: str) -> int:
+    """Return the bytes of tensors and of their moments; whole numbers have none."""
+    moments = 2 if optimizer == "adam" else 0
+    return sum(t.nbytes * (1 + moments * t.dtype.is_floating_point) for t in tensors.values())
 
 
 def _durability(name: str) -> Any:

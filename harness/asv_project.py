@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -53,30 +54,50 @@ def open_project(root: Path) -> Project:
     )
 
 
-def results_of(project: Project, commit: str, wanted: Sequence[Case]) -> dict[str, float | None]:
+@dataclass(frozen=True)
+class Stored:
+    """What asv holds of one case at one commit."""
+
+    path: Path
+    """Its result file."""
+    value: float | None
+    """None if the case failed. NaN is n/a: it was refused, or left out by asv's ``-b``; asv keeps
+    no difference."""
+    samples: int
+    """How many samples it holds; 0 for what is counted and not timed."""
+
+    @property
+    def is_measured(self) -> bool:
+        """Whether there is a number."""
+        return self.value is not None and not math.isnan(self.value)
+
+
+def stored_of(project: Project, commit: str, wanted: Sequence[Case]) -> dict[str, Stored]:
     """Return case id to what asv holds for this commit, machine and interpreter.
 
-    None stands for a case that failed or was never run. NaN is n/a: the case was refused, or left
-    out by asv's ``-b``; asv keeps no difference. Results of another ``version`` do not count.
+    A case that was never run is not in it. Results of another ``version`` do not count.
     """
-    found: dict[tuple[str, str], float | None] = {}
+    found: dict[tuple[str, str], Stored] = {}
     for path in (project.results / project.machine).glob(f"{commit[:8]}-*.json"):
         content = json.loads(path.read_text())
         if content["commit_hash"] == commit and content["python"] == sys.executable:
-            found |= _results(content)
-    return {case.id: found.get((case.id, case.cls.version)) for case in wanted}
+            found |= _stored(path, content)
+    keys = {case.id: (case.id, case.cls.version) for case in wanted}
+    return {id: found[key] for id, key in keys.items() if key in found}
 
 
-def _results(content: Mapping[str, Any]) -> dict[tuple[str, str], float | None]:
-    """Return (case id, version) to the value in an asv result file."""
-    found: dict[tuple[str, str], float | None] = {}
+def _stored(path: Path, content: Mapping[str, Any]) -> dict[tuple[str, str], Stored]:
+    """Return (case id, version) to what an asv result file holds of it."""
+    found: dict[tuple[str, str], Stored] = {}
     for name, values in content["results"].items():
         # asv leaves out the columns at the end that hold nothing.
         row = dict(zip(content["result_columns"], values, strict=False))
         combinations = itertools.product(*row["params"])
         ids = [f"{name}({', '.join(each)})" for each in combinations] if row["params"] else [name]
-        results = row["result"] or [None] * len(ids)
-        found |= {(id, row["version"]): value for id, value in zip(ids, results, strict=True)}
+        nothing = [None] * len(ids)
+        columns = row["result"] or nothing, row.get("samples") or nothing
+        for id, value, samples in zip(ids, *columns, strict=True):
+            found[id, row["version"]] = Stored(path, value, len(samples or ()))
     return found
 
 

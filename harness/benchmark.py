@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import gc
 import inspect
+import logging
 import os
 import re
 import sys
@@ -39,6 +40,7 @@ T = TypeVar("T")
 
 __all__ = ["OPERATION", "Benchmark", "data_dir"]
 
+LOGGER: Final = logging.getLogger(__name__)
 OPERATION: Final = re.compile(r"(time|track)_.+")
 """The methods that every runner can run; asv's other kinds mean nothing to pytest."""
 
@@ -94,6 +96,8 @@ class Benchmark:
         self.runner = "asv"
         self.round = 0
         """Set by a runner that interleaves; otherwise the number of samples already taken."""
+        self.seed = 0
+        """Of the inputs; set by a runner that varies them."""
         self.method = asked_for(type(self).__name__, filter(OPERATION.fullmatch, dir(self)))
         self.result: Any = None
         self.limits: Limits | None = None
@@ -116,6 +120,11 @@ class Benchmark:
 
     def prepare(self, *params: Any) -> None:
         """Build the inputs; not timed. Raise `RefusedError` where the case means nothing."""
+
+    @classmethod
+    def planned_bytes(cls, **params: Param) -> int | None:
+        """Return what `needed_bytes` will be, before anything is built; None if that is unknown."""
+        return None
 
     def files(self) -> Sequence[Path]:
         """Return the files whose cache state matters to this sample."""
@@ -242,6 +251,7 @@ class Benchmark:
     def _give_up(self, sample: Sample, error: BaseException) -> None:
         """Record a set-up that did not finish, and raise `RefusedError` if it was refused."""
         refused = isinstance(error, NotImplementedError | ImportError)
+        LOGGER.debug("set-up of %s%s", self.method, tuple(sample.params.values()), exc_info=error)
         reason = one_line(error) if refused else f"set-up: {one_line(error)}"
         began = any(record.status != "skipped" for record in self.records)
         status = "skipped" if refused else "failed"
@@ -270,6 +280,7 @@ class Benchmark:
         finally:
             self.clean()
         if error is not None:
+            LOGGER.debug("%s%s", self.method, tuple(sample.params.values()), exc_info=error)
             unproved = isinstance(error, UnprovedError)
             facts |= {"status": "unproved" if unproved else "failed", "reason": one_line(error)}
             # A wrong answer has no speed.
@@ -303,6 +314,7 @@ class Benchmark:
             extra=extra,
             runner=self.runner,
             round=self.round,
+            seed=self.seed,
             process=os.getpid(),
             started_at=sample.started_at,
             **facts,

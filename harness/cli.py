@@ -12,9 +12,15 @@ import click
 from harness.errors import HarnessError, nearest
 
 COMMANDS: Final = {
-    "run": ("harness.commands.run", "measure a section's cases, beside each other and the limits"),
+    "run": ("harness.commands.run", "measure an experiment by its name, or what is left of it"),
+    "experiments": (
+        "harness.commands.experiments",
+        "list, show, plan and watch experiments, or write a template",
+    ),
     "report": ("harness.commands.report", "turn results into tables, figures and one HTML page"),
     "compare": ("harness.commands.compare", "compare two runs: ratios, intervals, verdicts"),
+    "check": ("harness.commands.check", "say what makes a result weak, and what would mend it"),
+    "history": ("harness.commands.history", "find the commits at which a case became another"),
     "limits": (
         "harness.commands.limits",
         "probe what this machine's disk, memory and device allow",

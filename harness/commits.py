@@ -8,57 +8,35 @@ come from the working tree, whose state does not matter. Results go where asv ke
 
 from __future__ import annotations
 
-import math
-import os
-import re
-import sys
-import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 
-from harness.asv_project import Project, results_of
+from harness.asv_project import Project
+from harness.commit_loop import Asv, Commit, Loop, Outcome
 from harness.discovery import cases
 from harness.errors import InputError
-from harness.subprocesses import run_group, terminated_as_interrupt
-from harness.worktree import check_out, git, worktree
+from harness.subprocesses import terminated_as_interrupt
+from harness.worktree import git, worktree
 
-LOGS: Final = Path(".asv/logs")
-
-
-@dataclass(frozen=True)
-class Commit:
-    """A commit to measure."""
-
-    hash: str
-    subject: str
+__all__ = ["Commit", "Outcome", "measure", "resolve", "spread", "turns"]
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """What became of one commit."""
-
-    commit: Commit
-    status: str
-    """``measured``; ``kept``: all results were there before; ``failed``: some case has none."""
-    seconds: float
-    failed: tuple[str, ...] = ()
-    """Ids of the cases that have no result."""
-    reason: str | None = None
-
-
-def resolve(root: Path, spec: str, steps: int | None = None) -> list[Commit]:
-    """Return the commits of ``spec``, oldest first, along first parents.
+def resolve(root: Path, *specs: str, steps: int | None = None) -> list[Commit]:
+    """Return the commits of all ``specs``, each once; of a range the oldest first.
 
     Args:
         root: the repository.
-        spec: a range (``A..B``, without A, as in git) or one commit.
-        steps: at most so many, evenly spaced, the newest among them.
+        specs: ranges along first parents (``A..B``, without A, as in git) or single commits.
+        steps: at most so many, evenly spaced, the last among them.
 
     Raises:
-        InputError: git does not know ``spec``, or it holds no commit.
+        InputError: git does not know one of ``specs``, or it holds no commit.
     """
+    found = list(dict.fromkeys(commit for spec in specs for commit in _commits(root, spec)))
+    return found if steps is None else spread(found, steps)
+
+
+def _commits(root: Path, spec: str) -> list[Commit]:
     walk = ["--no-walk"] if _is_one_commit(root, spec) else ["--first-parent", "--reverse"]
     try:
         log = git(root, "log", *walk, "--format=%H %s", "--end-of-options", spec, "--")
@@ -67,7 +45,7 @@ def resolve(root: Path, spec: str, steps: int | None = None) -> list[Commit]:
     found = [Commit(*line.split(" ", 1)) for line in log.splitlines()]
     if not found:
         raise InputError(f"commit range {spec!r} holds no commit; A..B leaves A out")
-    return found if steps is None else spread(found, steps)
+    return found
 
 
 def spread(commits: Sequence[Commit], steps: int) -> list[Commit]:
@@ -80,49 +58,52 @@ def spread(commits: Sequence[Commit], steps: int) -> list[Commit]:
     return [commits[round(position * last / (steps - 1))] for position in range(steps)]
 
 
+def turns(commits: Sequence[Commit], rounds: int) -> Iterator[tuple[int, Commit]]:
+    """Yield round and commit: forward in the first round, backward in the second, and so on.
+
+    What drifts over a round then favours no commit, nor does what drifts over all of them.
+    """
+    for number in range(rounds):
+        yield from ((number, commit) for commit in commits[:: -1 if number % 2 else 1])
+
+
 def measure(
     project: Project,
     commits: Sequence[Commit],
     *,
     select: str | None = None,
     attributes: Sequence[str] = (),
+    rounds: int = 1,
     force: bool = False,
-    started: Callable[[Commit], None] = lambda commit: None,
+    started: Callable[[int, Commit], None] = lambda number, commit: None,
 ) -> Iterator[Outcome]:
-    """Measure each commit with its own code and yield what became of it.
+    """Measure each commit with its own code and yield what became of it, round by round.
 
     Cases whose results asv already holds are not measured again unless ``force`` is set, so that
-    an interrupted loop goes on where it was. Failed and refused cases are tried again.
+    an interrupted loop goes on where it was. Failed and refused cases are tried again, once.
 
     Args:
         project: see `harness.asv_project.open_project`.
         commits: see `resolve`.
         select: a regular expression on the cases' ids, asv's ``-b``.
         attributes: asv's ``-a``, for example ``rounds=1``.
-        force: measure what has results, too.
-        started: called with each commit before it is measured.
+        rounds: 1 to measure one commit after the other, each as asv does; more to measure them in
+            turns (see `turns`), one process a case in each round, until each has so many rounds.
+        force: measure what has results, too, and forget these.
+        started: called with round and commit before it is measured.
+
+    Raises:
+        InputError: no case matches.
     """
     wanted = cases(project.benchmarks, select)
     if not wanted:
         raise InputError(f"no benchmark matches {select!r}")
     with terminated_as_interrupt(), worktree(project.root) as folder:
-        for commit in commits:
-            began = time.monotonic()
-            known = {} if force else results_of(project, commit.hash, wanted)
-            pending = [case for case in wanted if not _is_number(known.get(case.id))]
-            started(commit)
-            if not pending:
-                yield Outcome(commit, "kept", time.monotonic() - began)
-                continue
-            check_out(folder, commit.hash)
-            only = [select] if select is not None else []
-            if len(pending) < len(wanted):
-                only = [f"^{re.escape(case.id)}$" for case in pending]
-            reason = _run_asv(project, folder, commit, only, attributes)
-            now = results_of(project, commit.hash, pending)
-            failed = tuple(id for id, value in now.items() if value is None)
-            status = "failed" if failed or reason else "measured"
-            yield Outcome(commit, status, time.monotonic() - began, failed, reason)
+        only = [] if select is None else [select]
+        loop = Loop(project, Asv(project, folder, attributes), tuple(wanted), only, rounds, force)
+        for number, commit in turns(commits, rounds):
+            started(number, commit)
+            yield loop.measured(number, commit)
 
 
 def _is_one_commit(root: Path, spec: str) -> bool:
@@ -131,36 +112,3 @@ def _is_one_commit(root: Path, spec: str) -> bool:
     except InputError:
         return False
     return True
-
-
-def _is_number(value: float | None) -> bool:
-    return value is not None and not math.isnan(value)
-
-
-def _run_asv(
-    project: Project,
-    folder: Path,
-    commit: Commit,
-    select: Sequence[str],
-    attributes: Sequence[str],
-) -> str | None:
-    """Run asv on the worktree's code; return what it said if it could not measure at all."""
-    command = [sys.executable, "-m", "asv", "run", "--environment", f"existing:{sys.executable}"]
-    command += ["--machine", project.machine, "--set-commit-hash", commit.hash]
-    command += ["--record-samples", "--show-stderr"]
-    command += [word for expression in select for word in ("--bench", expression)]
-    command += [word for attribute in attributes for word in ("--attribute", attribute)]
-    environment = {**os.environ, "ASV_PYTHONPATH": str(folder), "BENCH_CORE_EXPECT": str(folder)}
-    log = project.root / LOGS / f"{commit.hash[:8]}.log"
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("w") as output:
-        code = run_group(command, project.root, environment, output)
-    # 2: some benchmark failed; that stands in the results.
-    return None if code in (0, 2) else f"{_last_error(log)} (all of it: {log})"
-
-
-def _last_error(log: Path) -> str:
-    """Return the last line of a log that names an error, or else its last line."""
-    lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
-    errors = [line for line in lines if re.match(r"[\w.]*(Error|Exception)\b.*:", line)]
-    return (errors or lines or ["asv said nothing"])[-1]

@@ -16,6 +16,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Final, overload
 
+from harness import machine_state
 from harness.errors import InputError
 
 NAME_VARIABLE: Final = "BENCH_CORE_MACHINE"
@@ -78,6 +79,10 @@ def describe(directory: Path) -> dict[str, Any]:
         "load_average": _load_average(),
         "transparent_hugepages": _chosen("/sys/kernel/mm/transparent_hugepage/enabled"),
         "cpu_governor": _text("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
+        "cpu_clock": machine_state.clock(),
+        "throttling": machine_state.throttling(),
+        "swapped_bytes": machine_state.swapped_bytes(),
+        "build": machine_state.build(),
     }
 
 

@@ -1,10 +1,7 @@
-"""The one schema of a result: a run's header, its samples and its limits, as JSON lines."""
+"""The one schema of a result: a run's header, its cells, samples and limits, as JSON lines."""
 
 from __future__ import annotations
 
-import enum
-import json
-import math
 import os
 import secrets
 from collections.abc import Iterator, Mapping
@@ -15,13 +12,7 @@ from types import TracebackType
 from typing import Any, Final, TypeVar
 
 from harness.errors import InputError
-
-# A file is one JSON object a line, each with "kind" (run, limits or sample) and "schema". The first
-# line of a run is its header. A field that readers may leave out needs no new version, and readers
-# ignore fields that they do not know; whatever changes the meaning of a field needs one.
-#
-# 1  first version: run, limits and sample lines.
-SCHEMA_VERSION: Final = 1
+from harness.record_lines import DamagedLineError, encode, parse
 
 Param = str | int | float | bool
 
@@ -63,6 +54,13 @@ class Record:
     """Process id of the sample: samples of one process are not independent."""
     started_at: str = ""
     """UTC, ISO 8601."""
+    cell: str = ""
+    """The cell of the experiment's grid that the sample belongs to; see
+    `harness.experiments.plan.Cell`."""
+    seed: int = 0
+    """Of the inputs."""
+    repetition: int = 0
+    """How many times the cell had been measured before, each time in a process of its own."""
 
 
 @dataclass(frozen=True)
@@ -100,6 +98,20 @@ class LimitsLine:
 
 
 @dataclass(frozen=True)
+class CellLine:
+    """A process began or ended to take the samples of a cell."""
+
+    cell: str
+    event: str
+    """``begin`` or ``end``."""
+    comparison: str = ""
+    label: str = ""
+    """The cell's parameters as people read them."""
+    at: str = ""
+    """UTC, ISO 8601."""
+
+
+@dataclass(frozen=True)
 class Run:
     """A run's file, read."""
 
@@ -108,6 +120,7 @@ class Run:
     records: tuple[Record, ...]
     notes: tuple[str, ...] = ()
     """What the reader left out, and why: a torn last line, lines of an unknown kind."""
+    cells: tuple[CellLine, ...] = ()
 
 
 def utc_now() -> str:
@@ -129,7 +142,7 @@ class RunWriter:
     """
 
     def __init__(self, path: Path, descriptor: int) -> None:
-        """Take over an open descriptor; use `create` or `resume` to get a writer."""
+        """Take over an open descriptor; use `create` to get a writer."""
         self.path = path
         self._descriptor = descriptor
 
@@ -138,34 +151,16 @@ class RunWriter:
         """Begin a new file, whose folder is made if need be.
 
         Raises:
-            InputError: the file exists: a run never overwrites another one.
+            InputError: the file exists (a run never overwrites another one), or cannot be written.
         """
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o666)
         except FileExistsError:
-            raise InputError(f"{path} exists already; resume it or choose another name") from None
+            raise InputError(f"{path} exists already; choose another name") from None
         writer = cls(path, descriptor)
         writer._line("run", header)
         return writer
-
-    @classmethod
-    def resume(cls, path: Path) -> RunWriter:
-        """Go on with a run's file; a last line torn by a crash is cut off first.
-
-        Raises:
-            InputError: the file is missing, damaged elsewhere, or written by a newer version.
-        """
-        read_run(path)
-        descriptor = os.open(path, os.O_RDWR | os.O_APPEND)
-        data = path.read_bytes()
-        if not data.endswith(b"\n"):
-            whole = data.rfind(b"\n") + 1
-            if _parse(data[whole:]) is None:
-                os.ftruncate(descriptor, whole)
-            else:
-                os.write(descriptor, b"\n")
-        return cls(path, descriptor)
 
     def sample(self, record: Record) -> None:
         """Append one sample."""
@@ -174,6 +169,12 @@ class RunWriter:
     def limits(self, line: LimitsLine) -> None:
         """Append one probe of the machine's limits."""
         self._line("limits", line)
+
+    def cell(self, line: CellLine) -> None:
+        """Append that a cell was begun or ended; what ended is durable when this returns."""
+        self._line("cell", line)
+        if line.event == "end":
+            os.fsync(self._descriptor)
 
     def close(self) -> None:
         """Make the file durable and close it."""
@@ -191,15 +192,21 @@ class RunWriter:
     ) -> None:
         self.close()
 
-    def _line(self, kind: str, value: Record | RunHeader | LimitsLine) -> None:
-        _write_whole(self._descriptor, _encode(kind, value))
+    def _line(self, kind: str, value: Record | RunHeader | LimitsLine | CellLine) -> None:
+        try:
+            _write_whole(self._descriptor, encode(kind, value))
+        except OSError as error:
+            raise InputError(
+                f"{self.path} cannot be written: {error.strerror}; what was measured before is "
+                "kept: make room and run the same command again"
+            ) from error
 
 
 def append_record(path: Path, record: Record) -> None:
     """Append one sample to a file that any number of processes may append to."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
     try:
-        _write_whole(descriptor, _encode("sample", record))
+        _write_whole(descriptor, encode("sample", record))
     finally:
         os.close(descriptor)
 
@@ -220,6 +227,7 @@ def read_run(path: Path) -> Run:
     header = _decode(RunHeader, lines[0][1], f"{path}:1")
     limits: list[LimitsLine] = []
     records: list[Record] = []
+    cells: list[CellLine] = []
     for number, line in lines[1:]:
         where = f"{path}:{number}"
         kind = line.get("kind")
@@ -227,11 +235,13 @@ def read_run(path: Path) -> Run:
             records.append(record_from(line, where))
         elif kind == "limits":
             limits.append(_decode(LimitsLine, line, where))
+        elif kind == "cell":
+            cells.append(cell_line_from(line, where))
         elif kind == "run":
             raise InputError(f"{where}: a second run's header; a file holds one run")
         else:
             notes.append(f"{where}: left out a line of unknown kind {kind!r}")
-    return Run(header, tuple(limits), tuple(records), tuple(notes))
+    return Run(header, tuple(limits), tuple(records), tuple(notes), tuple(cells))
 
 
 def read_records(path: Path) -> tuple[Record, ...]:
@@ -257,33 +267,15 @@ def _lines(path: Path, notes: list[str]) -> Iterator[tuple[int, dict[str, Any]]]
     for number, text in enumerate(lines, start=1):
         if not text.strip():
             continue
-        line = _parse(text)
-        if line is None and number == len(lines):
+        try:
+            yield number, parse(text)
+        except DamagedLineError as error:
+            if number < len(lines) or error.is_whole:
+                raise InputError(f"{path}:{number}: {error}") from None
             notes.append(f"{path}:{number}: left out a last line that is not whole")
-            return
-        if line is None:
-            raise InputError(f"{path}:{number}: not a JSON object; the file is damaged there")
-        schema = line.get("schema")
-        if not isinstance(schema, int):
-            raise InputError(f"{path}:{number}: no schema number; this is not a file of records")
-        if schema > SCHEMA_VERSION:
-            raise InputError(
-                f"{path}:{number}: written with schema {schema}, but this version of bench-core "
-                f"reads up to {SCHEMA_VERSION}; use a newer bench-core"
-            )
-        yield number, line
 
 
-def _parse(text: bytes) -> dict[str, Any] | None:
-    """Return the JSON object in ``text``, or None if it is not one."""
-    try:
-        line = json.loads(text)
-    except ValueError:
-        return None
-    return line if isinstance(line, dict) else None
-
-
-Line = TypeVar("Line", Record, RunHeader, LimitsLine)
+Line = TypeVar("Line", Record, RunHeader, LimitsLine, CellLine)
 
 
 def _decode(cls: type[Line], line: Mapping[str, Any], where: str) -> Line:
@@ -307,31 +299,13 @@ def record_from(line: Mapping[str, Any], where: str) -> Record:
     return record
 
 
-def _encode(kind: str, value: Record | RunHeader | LimitsLine) -> bytes:
-    """Return a line; a field that is None is left out, as readers take None for a missing one."""
-    line: dict[str, Any] = {"kind": kind, "schema": SCHEMA_VERSION}
-    for item in fields(value):
-        content = _plain(getattr(value, item.name))
-        if content is not None:
-            line[item.name] = content
-    return json.dumps(line, allow_nan=False).encode() + b"\n"
+def cell_line_from(line: Mapping[str, Any], where: str) -> CellLine:
+    """Build a cell's line from its parsed line.
 
-
-def _plain(value: Any) -> Any:
-    """Return ``value`` as JSON types; infinities and NaN, which JSON lacks, become None."""
-    if isinstance(value, enum.Enum):
-        return _plain(value.value)
-    if value is None or isinstance(value, (str, bool, int)):
-        return value
-    if isinstance(value, float):
-        return float(value) if math.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    if hasattr(value, "tolist"):  # numpy scalars and arrays
-        return _plain(value.tolist())
-    return str(value)
+    Raises:
+        InputError: a field is missing; the text begins with ``where``.
+    """
+    return _decode(CellLine, line, where)
 
 
 def _write_whole(descriptor: int, data: bytes) -> None:

@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from harness.errors import InputError
 
-Verdict = Literal["faster", "slower", "cannot tell"]
+Verdict = Literal["faster", "slower", "unchanged", "cannot tell"]
 Values = Sequence[float] | npt.NDArray[np.float64]
 
 THRESHOLD_FLOOR: Final = 0.05
@@ -56,7 +56,7 @@ class Ratio:
     n_a: int
     n_b: int
     groups: int
-    """Independent groups (processes, rounds) on the side that has fewer of them."""
+    """Independent groups (processes, rounds; else samples) on the side that has fewer of them."""
     confidence: float = 0.95
 
 
@@ -145,6 +145,40 @@ def paired_ratio(
     return Ratio(value, min(low, value), max(high, value), len(a), len(b), len(ratios), confidence)
 
 
+def bootstrap_median(
+    values: Values,
+    groups: Sequence[Hashable] | None = None,
+    *,
+    confidence: float = 0.95,
+    resamples: int = DEFAULT_RESAMPLES,
+    seed: int = 0,
+) -> tuple[float, float]:
+    """Return the interval that holds the median, by a hierarchical bootstrap.
+
+    Args:
+        values: samples.
+        groups: the group (process, round) of each; as in `ratio`.
+        confidence: probability that the interval is meant to hold.
+        resamples: number of bootstrap samples.
+        seed: of the resampling; equal seeds give equal intervals.
+
+    Returns:
+        Its ends; both are infinite for one observation, which bounds nothing.
+
+    Raises:
+        InputError: there are no samples, one is not finite, or lengths differ.
+    """
+    array = _checked(values, "values")
+    parts = [array] if groups is None else list(_by_group(array, groups, "values").values())
+    units = _independent(parts)
+    if units < 2:
+        return -math.inf, math.inf
+    drawn = _resampled_medians(parts, resamples, np.random.default_rng(seed))
+    low, high = _interval(drawn, units, units - 1, confidence)
+    median = float(np.median(array))
+    return min(low, median), max(high, median)
+
+
 def round_ratios(
     a: Values, b: Values, rounds_a: Sequence[Hashable], rounds_b: Sequence[Hashable]
 ) -> list[float]:
@@ -161,17 +195,29 @@ def round_ratios(
     return [float(np.median(by_round_a[key]) / np.median(by_round_b[key])) for key in shared]
 
 
-def verdict(compared: Ratio, threshold: float = THRESHOLD_FLOOR) -> Verdict:
+def verdict(
+    compared: Ratio, threshold: float = THRESHOLD_FLOOR, margin: float | None = None
+) -> Verdict:
     """Judge side a of a ratio of times against side b.
 
     ``faster`` or ``slower`` only if the whole interval lies beyond the threshold, which counts
-    alike in both directions: below 1 / (1 + threshold), or above 1 + threshold.
+    alike in both directions: below 1 / (1 + threshold), or above 1 + threshold. ``unchanged`` only
+    if the whole interval lies within the margin, of at least `MINIMUM_SAMPLES` independent groups:
+    a bootstrap never reaches beyond its samples, and a few may lie close together by chance.
+
+    Args:
+        compared: the ratio and its interval.
+        threshold: the change that counts; above what the machine's noise makes of equal code.
+        margin: the change that is too small to matter, whatever the noise; by default the
+            threshold. Noise must not make it larger: a doubling within it is no proof of anything.
     """
     if compared.high < 1 / (1 + threshold):
         return "faster"
     if compared.low > 1 + threshold:
         return "slower"
-    return "cannot tell"
+    most = 1 + (threshold if margin is None else margin)
+    is_inside = 1 / most <= compared.low and compared.high <= most
+    return "unchanged" if is_inside and compared.groups >= MINIMUM_SAMPLES else "cannot tell"
 
 
 def threshold_from_aa(ratios: Iterable[float], floor: float = THRESHOLD_FLOOR) -> float:

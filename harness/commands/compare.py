@@ -23,6 +23,7 @@ class Options:
     aa_files: tuple[Path, ...]
     allow_different: bool
     markdown: bool
+    comment: Path | None
 
 
 @click.command("compare")
@@ -53,6 +54,14 @@ class Options:
     help="Compare runs of different machines, devices or library versions, and name it.",
 )
 @click.option("--markdown", is_flag=True, help="Print a Markdown table, for a comment on a change.")
+@click.option(
+    "--github",
+    "comment",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="In a job of GitHub Actions: write a comment for the pull request to FILE and to the "
+    'job\'s summary, annotate the job, and end with 0 instead of 4: "cannot tell" is a warning.',
+)
 def command(
     a: str,
     b: str | None,
@@ -63,12 +72,16 @@ def command(
     aa_files: tuple[Path, ...],
     allow_different: bool,
     markdown: bool,
+    comment: Path | None,
 ) -> int:
     """Judge B against A, or the contenders within A against one of them.
 
-    A and B are run files, pytest-benchmark JSON, asv results, folders of these, or commits that
-    asv has measured. A ratio is B's median over A's: above 1, B takes longer. A verdict needs the
-    whole 95 % interval beyond the threshold.
+    A and B are run files or folders, pytest-benchmark JSON, asv results, folders of these, or
+    commits that asv has measured. A ratio is B's median over A's: above 1, B takes longer. faster
+    and slower need the whole 95 % interval beyond the threshold, which the noise of --aa or of
+    twins may raise; unchanged needs all of it within --threshold, and 6 independent rounds or
+    samples a side; all else is "cannot tell". What was skipped on both sides, or by a contender
+    whose library is missing, is "not compared" and changes no exit code.
 
     \b
         bench-core compare results/runs/before.jsonl results/runs/after.jsonl
@@ -76,11 +89,12 @@ def command(
         bench-core compare results/runs/last.jsonl --by format --base safetensors
 
     \b
-    Exit codes:
-      0  nothing is slower
+    Exit codes, the worst case decides:
+      0  nothing is slower, and every case is decided: faster, unchanged or new
       1  something is slower
       2  bad input: a wrong file or option, runs that differ, nothing to compare
       3  broken: a case failed in B, or A measured it and B did not (also if others are slower)
+      4  cannot tell: some case is undecided, none is slower or broken
     """
     from harness.errors import InputError
 
@@ -88,7 +102,7 @@ def command(
         raise InputError("name two results, or one result and --by PARAM --base VALUE")
     if (by is None) != (base is None):
         raise InputError("--by and --base belong together")
-    chosen = Options(select, threshold, aa_files, allow_different, markdown)
+    chosen = Options(select, threshold, aa_files, allow_different, markdown, comment)
     if b is not None:
         return _two_results(a, b, chosen)
     return _contenders(a, str(by), str(base), chosen)
@@ -99,6 +113,7 @@ def _two_results(a: str, b: str, chosen: Options) -> int:
     from harness.report.sides import (
         described,
         load_side,
+        not_in_turns,
         require_comparable,
         require_samples,
         selected,
@@ -111,9 +126,10 @@ def _two_results(a: str, b: str, chosen: Options) -> int:
     require_samples(samples_a, a)
     threshold = threshold_for(chosen.aa_files, chosen.threshold, samples_a, samples_b)
     title = f"A: {described(side_a)}; B: {described(side_b)}"
-    found = compare(samples_a, samples_b, threshold)
+    found = compare(samples_a, samples_b, threshold, margin=chosen.threshold)
     notes = [*side_a.notes, *side_b.notes, *(f"A and B differ: {line}" for line in differing)]
-    return _show(found, title, ("A", "B"), notes, chosen.markdown)
+    notes += not_in_turns(samples_a, samples_b)
+    return _show(found, title, ("A", "B"), notes, chosen)
 
 
 def _contenders(name: str, by: str, base: str, chosen: Options) -> int:
@@ -130,25 +146,33 @@ def _contenders(name: str, by: str, base: str, chosen: Options) -> int:
     samples = selected(results, chosen.select)
     require_samples(samples, name)
     threshold = threshold_for(chosen.aa_files, chosen.threshold, samples)
-    found, notes = compare_contenders(samples, by, base, threshold)
+    found, notes = compare_contenders(samples, by, base, threshold, margin=chosen.threshold)
     title = f"{by} against {base}: {described(results)}"
-    return _show(found, title, (base, "contender"), [*results.notes, *notes], chosen.markdown)
+    return _show(found, title, (base, "contender"), [*results.notes, *notes], chosen)
 
 
 def _show(
-    found: Sequence[Compared], title: str, names: tuple[str, str], notes: list[str], markdown: bool
+    found: Sequence[Compared],
+    title: str,
+    names: tuple[str, str],
+    notes: Sequence[str],
+    chosen: Options,
 ) -> int:
-
-    from harness.report import tables
+    from harness.report import pull_request, tables
     from harness.report.compared_table import compared_table, reasons
     from harness.report.comparison import exit_code, summary_line
 
     table = compared_table(found, title, *names)
-    if markdown:
+    if chosen.markdown:
         click.echo(tables.markdown(table))
     else:
         tables.print_terminal(table, tables.console())
     for line in (*reasons(found), *(f"note: {note}" for note in notes)):
         click.echo(line)
     click.echo(summary_line(found))
-    return exit_code(found)
+    code = exit_code(found)
+    if chosen.comment is None:
+        return code
+    pull_request.publish(pull_request.comment(found, title, names, notes), chosen.comment)
+    click.echo(pull_request.annotation(code, summary_line(found)))
+    return pull_request.job_code(code)

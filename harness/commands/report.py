@@ -29,18 +29,32 @@ import click
     show_default=True,
     help="Draw at most so many, the most telling first.",
 )
-def command(paths: tuple[Path, ...], out: Path, allow_different: bool, most_figures: int) -> int:
+@click.option(
+    "--published-dir",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Where the published figures are that runs name, by default in the checkout.",
+)
+def command(
+    paths: tuple[Path, ...],
+    out: Path,
+    allow_different: bool,
+    most_figures: int,
+    published_dir: Path | None,
+) -> int:
     """Turn results into tables, figures and one HTML page.
 
-    PATH is a run's file, an asv result, pytest-benchmark's JSON, or a folder of them; without one
-    it is the newest run under results/runs. Prints the tables, and as the last line the page.
+    PATH is a run's folder or file, an asv result, pytest-benchmark's JSON, a folder of published
+    figures, or a folder of them; without one it is the newest run under results/runs. Prints the
+    tables, and as the last line the page.
     """
+    from harness.limits.memory import usable_cores
     from harness.report.analysis import analyse, not_measured
     from harness.report.build import build
     from harness.report.display import display_table
     from harness.report.load import load, newest_run
+    from harness.report.published import FOLDER
     from harness.report.tables import console, print_terminal
-    from harness.report.units import count
+    from harness.units import count
 
     analysis = analyse(load(paths or [newest_run()], allow_different=allow_different))
     terminal = console()
@@ -51,7 +65,15 @@ def command(paths: tuple[Path, ...], out: Path, allow_different: bool, most_figu
         click.echo(f"{row['status']}, {samples}: {row['reason'] or 'no reason stated'}")
     for line in analysis.warnings:
         click.echo(f"note: {line}")
-    report = build(analysis, out, most_figures=most_figures)
+    report = build(
+        analysis,
+        out,
+        most_figures=most_figures,
+        processes=usable_cores(),
+        published=published_dir or FOLDER,
+    )
+    for line in report.notes:
+        click.echo(f"note: {line}")
     if report.not_drawn:
         left = count(report.not_drawn, "figure")
         click.echo(f"note: {left} not drawn; --figures sets how many are")

@@ -1,12 +1,14 @@
-"""From a section to the order of its samples: cases of each comparison, interleaved in rounds."""
+"""From a section to its grid: cells, and in each cell the interleaved order of its samples."""
 
 from __future__ import annotations
 
+import hashlib
 import itertools
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from harness import discovery
 from harness.benchmark import Benchmark
@@ -17,8 +19,12 @@ from harness.records import Param, Record
 
 TWIN: Final = "twin"
 """Key in a record's extra: a sample of a contender measured a second time in its round."""
+GAVE_UP: Final = "gave_up"
+"""Key in a record's extra: the case's other samples in the cell are not tried."""
+ID_DIGITS: Final = 12
 
-TurnKey = tuple[str, int, bool]
+CaseKey = tuple[str, int, int]
+TurnKey = tuple[str, int, int, int, bool]
 
 
 @dataclass(frozen=True)
@@ -28,24 +34,58 @@ class Turn:
     case: Case
     round: int
     is_twin: bool = False
+    seed: int = 0
+    repetition: int = 0
+
+    @property
+    def case_key(self) -> CaseKey:
+        """What all samples of the case in its cell share."""
+        return self.case.id, self.seed, self.repetition
 
     @property
     def key(self) -> TurnKey:
         """What identifies the sample in its run."""
-        return self.case.id, self.round, self.is_twin
+        return (*self.case_key, self.round, self.is_twin)
 
 
 @dataclass(frozen=True)
-class Group:
-    """The samples of one comparison, which one process takes in this order."""
+class Cell:
+    """The samples that one process takes in this order: a point of the experiment's grid.
 
-    name: str
+    Its contenders take turns; all other parameters, the seed and the repetition are fixed.
+    """
+
+    comparison: str
+    benchmark: str
+    fixed: Mapping[str, Param]
+    """The parameters that all its samples share."""
     rounds: tuple[tuple[Turn, ...], ...]
+    seed: int = 0
+    repetition: int = 0
+
+    @property
+    def id(self) -> str:
+        """Digest of what the cell is, whichever contenders and rounds are asked for.
+
+        Within a run's folder, whose name stands for the code and the machine, it is the cell's
+        identity.
+        """
+        identity = [self.comparison, self.benchmark, dict(self.fixed), self.seed, self.repetition]
+        text = json.dumps(identity, sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:ID_DIGITS]
 
     @property
     def turns(self) -> list[Turn]:
         """All samples, in order."""
         return [turn for turns in self.rounds for turn in turns]
+
+    @property
+    def label(self) -> str:
+        """The parameters as people read them."""
+        parts = [f"{name}={value}" for name, value in self.fixed.items()]
+        parts += [f"seed={self.seed}"] if self.seed else []
+        parts += [f"repetition={self.repetition}"] if self.repetition else []
+        return ", ".join(parts)
 
 
 def parameters(section: Section, package: str | Path, where: str) -> dict[str, list[str]]:
@@ -61,41 +101,50 @@ def parameters(section: Section, package: str | Path, where: str) -> dict[str, l
     }
 
 
-def plan(section: Section, package: str | Path = "benchmarks", where: str = "") -> list[Group]:
-    """Return the section's samples, a group for each comparison.
+def plan(section: Section, package: str | Path = "benchmarks", where: str = "") -> list[Cell]:
+    """Return the section's cells: all of them once, then all again for each further repetition.
 
-    In each round, the contenders of every combination of the other parameters run one after the
-    other, forward in even rounds and backward in odd ones: drift hits all of them alike. A twin
-    runs at the other end of its round.
+    In each round of a cell, the contenders run one after the other, forward in even rounds and
+    backward in odd ones: drift hits all of them alike. A twin runs at the other end of its round.
 
     Raises:
         InputError: an unknown benchmark, parameter or value; the text names it and the nearest
             that exists.
     """
     examples = _examples(package)
-    groups = [
-        _group(comparison, section.rounds, examples, f"{where}{': ' if where else ''}")
+    grids = [
+        _Grid.of(comparison, section.rounds, examples, f"{where}{': ' if where else ''}")
         for comparison in section.comparisons
     ]
-    _check_overlap(groups, where)
-    return groups
+    cells = [
+        cell
+        for repetition in range(section.repetitions)
+        for grid in grids
+        for seed in section.seeds
+        for cell in grid.cells(seed, repetition)
+    ]
+    _check_overlap(cells, where)
+    return cells
 
 
-def remaining(groups: Sequence[Group], records: Iterable[Record]) -> list[Group]:
-    """Return what is left to do beside these samples; a case that was skipped stays skipped."""
+def remaining(cell: Cell, records: Iterable[Record]) -> Cell:
+    """Return what is left to do of a cell beside these samples.
+
+    A case that was skipped stays skipped, and one that was given up is not tried again.
+    """
     taken = list(records)
     done = {key_of(record) for record in taken}
-    skipped = {case_id(record) for record in taken if record.status == "skipped"}
-    return [
-        Group(
-            group.name,
-            tuple(
-                tuple(t for t in turns if t.key not in done and t.case.id not in skipped)
-                for turns in group.rounds
-            ),
-        )
-        for group in groups
-    ]
+    ended = {case_key_of(record) for record in taken if is_end_of_case(record)}
+    left = tuple(
+        tuple(turn for turn in turns if turn.key not in done and turn.case_key not in ended)
+        for turns in cell.rounds
+    )
+    return Cell(cell.comparison, cell.benchmark, cell.fixed, left, cell.seed, cell.repetition)
+
+
+def is_end_of_case(record: Record) -> bool:
+    """Tell whether no other sample of the record's case in its cell is to be taken."""
+    return record.status == "skipped" or bool(record.extra.get(GAVE_UP))
 
 
 def case_id(record: Record) -> str:
@@ -104,9 +153,14 @@ def case_id(record: Record) -> str:
     return f"{record.benchmark}({values})" if record.params else record.benchmark
 
 
+def case_key_of(record: Record) -> CaseKey:
+    """Return the `Turn.case_key` that a record belongs to."""
+    return case_id(record), record.seed, record.repetition
+
+
 def key_of(record: Record) -> TurnKey:
     """Return the `Turn.key` that a record belongs to."""
-    return case_id(record), record.round, bool(record.extra.get(TWIN))
+    return (*case_key_of(record), record.round, bool(record.extra.get(TWIN)))
 
 
 def _examples(package: str | Path) -> dict[str, Case]:
@@ -124,45 +178,82 @@ def _class_of(comparison: Comparison, examples: Mapping[str, Case], where: str) 
     return found.cls
 
 
-def _group(comparison: Comparison, rounds: int, examples: Mapping[str, Case], where: str) -> Group:
-    cls = _class_of(comparison, examples, where)
-    own = discovery.parameter_axes(cls)
-    where = f"{where}{comparison.name}"
-    axes = _axes(comparison, cls, own, where)
-    contender = comparison.contender or next(iter(axes), None)
-    if contender is not None and contender not in axes:
-        raise InputError(
-            f"{where}.contender = {contender!r}: no such parameter{nearest(contender, axes)}"
-        )
-    _check_twins(comparison, axes, contender, where)
-    example = examples[comparison.benchmark]
-    return Group(
-        comparison.name,
-        tuple(
-            tuple(
-                Turn(Case(example.module, cls, example.method, params), number, is_twin)
-                for params, is_twin in _round(axes, contender, comparison.twins, number)
+@dataclass(frozen=True)
+class _Grid:
+    """A comparison with all that the planning of its cells needs."""
+
+    comparison: Comparison
+    example: Case
+    axes: Mapping[str, tuple[Param, ...]]
+    """The parameters with their values, in the class's order."""
+    contender: str | None
+    rounds: int
+
+    @classmethod
+    def of(
+        cls, comparison: Comparison, rounds: int, examples: Mapping[str, Case], where: str
+    ) -> _Grid:
+        """Check a comparison against its benchmark's class.
+
+        Raises:
+            InputError: something in it does not fit.
+        """
+        benchmark = _class_of(comparison, examples, where)
+        where = f"{where}{comparison.name}"
+        axes = _axes(comparison, benchmark, discovery.parameter_axes(benchmark), where)
+        contender = comparison.contender or next(iter(axes), None)
+        named = [comparison.contender] if comparison.contender else []
+        for key, names in (("contender", named), ("interleave", comparison.interleave)):
+            for name in names:
+                if name not in axes:
+                    raise InputError(
+                        f"{where}.{key} = {name!r}: no such parameter{nearest(name, axes)}"
+                    )
+        _check_twins(comparison, axes, contender, where)
+        example = examples[comparison.benchmark]
+        return cls(comparison, example, axes, contender, comparison.rounds or rounds)
+
+    def cells(self, seed: int, repetition: int) -> Iterator[Cell]:
+        """Yield a cell for each combination of the parameters that do not take turns."""
+        moving = {self.contender, *self.comparison.interleave}
+        fixed = {name: values for name, values in self.axes.items() if name not in moving}
+        for values in itertools.product(*fixed.values()):
+            chosen = dict(zip(fixed, values, strict=True))
+            rounds = tuple(
+                tuple(self._round(chosen, number, seed, repetition))
+                for number in range(self.rounds)
             )
-            for number in range(comparison.rounds or rounds)
-        ),
-    )
+            yield Cell(
+                self.comparison.name, self.example.benchmark, chosen, rounds, seed, repetition
+            )
 
+    def _round(
+        self, fixed: Mapping[str, Param], number: int, seed: int, repetition: int
+    ) -> Iterator[Turn]:
+        """Yield a round's samples in order."""
+        for params, is_twin in self._order(fixed, number):
+            case = Case(self.example.module, self.example.cls, self.example.method, params)
+            yield Turn(case, number, is_twin, seed, repetition)
 
-def _round(
-    axes: Mapping[str, Sequence[Param]], contender: str | None, twins: Sequence[Any], number: int
-) -> Iterator[tuple[dict[str, Param], bool]]:
-    """Yield the parameters of a round's samples in order, and whether each is a twin."""
-    if contender is None:
-        yield {}, False
-        return
-    others = {name: values for name, values in axes.items() if name != contender}
-    for values in itertools.product(*others.values()):
-        fixed = dict(zip(others, values, strict=True))
-        order = [(value, False) for value in axes[contender]]
-        order += [(value, True) for value in twins]
-        for value, is_twin in reversed(order) if number % 2 else order:
-            chosen = {**fixed, contender: value}
-            yield {name: chosen[name] for name in axes}, is_twin
+    def _order(
+        self, fixed: Mapping[str, Param], number: int
+    ) -> Iterator[tuple[dict[str, Param], bool]]:
+        """Yield the parameters of a round's samples in order, and whether each is a twin."""
+        if self.contender is None:
+            yield {}, False
+            return
+        others = {
+            name: values
+            for name, values in self.axes.items()
+            if name not in fixed and name != self.contender
+        }
+        order = [(value, False) for value in self.axes[self.contender]]
+        order += [(value, True) for value in self.comparison.twins]
+        for values in itertools.product(*others.values()):
+            chosen = {**fixed, **dict(zip(others, values, strict=True))}
+            for value, is_twin in reversed(order) if number % 2 else order:
+                params = {**chosen, self.contender: value}
+                yield {name: params[name] for name in self.axes}, is_twin
 
 
 def _axes(
@@ -211,19 +302,21 @@ def _check_value(
 def _check_twins(
     comparison: Comparison, axes: Mapping[str, Sequence[Param]], contender: str | None, where: str
 ) -> None:
+    if len({repr(value) for value in comparison.twins}) != len(comparison.twins):
+        raise InputError(f"{where}.twins: a value stands there twice")
     for value in comparison.twins:
         if contender is None or value not in axes[contender]:
             raise InputError(f"{where}.twins: {value!r} is not among the contenders")
 
 
-def _check_overlap(groups: Sequence[Group], where: str) -> None:
+def _check_overlap(cells: Sequence[Cell], where: str) -> None:
     """Raise where a case stands in two comparisons: their samples could not be told apart."""
     owners: dict[str, str] = {}
-    for group in groups:
-        for case in dict.fromkeys(turn.case.id for turn in group.turns):
-            other = owners.setdefault(case, group.name)
-            if other != group.name:
+    for cell in cells:
+        for case in dict.fromkeys(turn.case.id for turn in cell.turns):
+            other = owners.setdefault(case, cell.comparison)
+            if other != cell.comparison:
                 raise InputError(
-                    f"{where}: {other} and {group.name} both measure {case}; a case can be in one "
-                    "comparison only"
+                    f"{where}: {other} and {cell.comparison} both measure {case}; a case can be in "
+                    "one comparison only"
                 )

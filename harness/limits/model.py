@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, Final
 
 DRIFT_MARKS_RUN: Final = 0.20
@@ -142,6 +142,22 @@ def best(a: Limits, b: Limits) -> Limits:
     readings = {name: (*a.readings.get(name, ()), *b.readings.get(name, ())) for name in shared}
     notes = {**b.notes, **a.notes}
     return Limits(**values, readings=readings, notes=notes)
+
+
+def capped(limits: Limits, read_bps: int | None, write_bps: int | None) -> Limits:
+    """Return the limits under bandwidths that the disk is limited to; None leaves a side free."""
+    caps = (
+        (read_bps, ("sequential_read", "read_into_fresh")),
+        (write_bps, ("sequential_write", "sequential_write_new", "buffered_write")),
+    )
+    found: dict[str, Any] = {
+        name: min(value, float(rate))
+        for rate, names in caps
+        if rate is not None
+        for name in names
+        if (value := getattr(limits, name)) is not None
+    }
+    return replace(limits, **found)
 
 
 def drift(a: Limits, b: Limits) -> dict[str, float]:

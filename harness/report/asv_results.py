@@ -16,11 +16,12 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Final
 
+from harness.asv_rounds import Round, read_rounds, rounds_of
 from harness.errors import InputError
 from harness.records import Param
 from harness.report import fields
 from harness.report.settings import setting_of_asv
-from harness.report.table import STALE, Row, RunFacts
+from harness.report.table import STALE, Row, RunFacts, case_name
 
 NO_RESULT: Final = "asv has n/a: the case was refused, or left out by asv's -b"
 RESULTS_VERSION: Final = 2
@@ -44,6 +45,8 @@ class Entry:
     cases: tuple[dict[str, Param], ...]
     columns: Mapping[str, Any]
     where: str
+    rounds: Mapping[str, Sequence[Round]]
+    """Case to its rounds, where commits took turns."""
 
     def at(self, column: str, position: int) -> Any:
         """Return a case's value in a column, or None if the column has been left out."""
@@ -88,10 +91,11 @@ def load_result(path: Path) -> tuple[RunFacts, list[Row]]:
     facts = _facts(path, content, known)
     names = fields.sequence(content, "result_columns", str(path))
     results = fields.mapping(content, "results", str(path))
+    rounds = read_rounds(path)
     rows = [
         row
         for benchmark, values in results.items()
-        for row in _rows(_entry(benchmark, names, values, known, path), known, facts)
+        for row in _rows(_entry(benchmark, names, values, known, path, rounds), known, facts)
     ]
     return facts, rows
 
@@ -136,6 +140,7 @@ def _entry(
     values: Any,
     known: Mapping[str, KnownBenchmark],
     path: Path,
+    rounds: Mapping[str, Sequence[Round]],
 ) -> Entry:
     where = f"{path}: results.{benchmark}"
     if not isinstance(values, list):
@@ -144,7 +149,7 @@ def _entry(
     axes = columns.get("params") or []
     labels = known[benchmark].param_names if benchmark in known else ()
     cases = tuple(_case(labels, combination) for combination in itertools.product(*axes))
-    return Entry(benchmark, cases, columns, where)
+    return Entry(benchmark, cases, columns, where, rounds)
 
 
 def _case(labels: Sequence[str], values: Sequence[str]) -> dict[str, Param]:
@@ -195,11 +200,25 @@ def _case_rows(row: Row, entry: Entry, position: int) -> Iterator[Row]:
     elif math.isnan(fields.as_number(result, f"{entry.where}.result")):
         yield row | {"status": "skipped", "reason": NO_RESULT, "n": 0}
     elif samples := entry.at("samples", position):
-        for value in samples:
+        rounds = _round_of_each(entry, position, len(samples))
+        for value, (turns, number) in zip(samples, rounds, strict=True):
             seconds = fields.as_number(value, f"{entry.where}.samples")
-            yield row | {"status": "ok", "value": seconds, "n": 1}
+            sample = Row(status="ok", value=seconds, n=1, turns=turns)
+            yield row | sample | (Row() if number is None else Row(round=number))
     else:
         yield row | {"status": "ok", "value": float(result), **_stats(entry, position)}
+
+
+def _round_of_each(entry: Entry, position: int, samples: int) -> Iterator[tuple[str, int | None]]:
+    """Yield what took turns and the round's number of each sample, in asv's order."""
+    known = entry.rounds.get(case_name(entry.benchmark, entry.cases[position]))
+    if known is None:
+        yield from [("", None)] * samples
+        return
+    for item in rounds_of(known, samples):
+        # Numbers below 0 are no loop's: what nothing took turns with is a group of its own.
+        number = item.number if item.is_interleaved else -1 - item.number
+        yield from [(item.loop, number)] * item.samples
 
 
 def _stats(entry: Entry, position: int) -> Row:

@@ -97,10 +97,10 @@ def _panel(work: Work, layout: Layout, names: list[Any], metric: Metric) -> Pane
 
 def _bar(work: Work, part: pd.DataFrame, layout: Layout, name: Any, metric: Metric) -> Bar:
     """Return the bar of one group in one row; a combination that does not exist is empty."""
-    found = part[part[PARAM + layout.groups] == name] if layout.groups else part
-    if found.empty:
+    values = part[PARAM + layout.groups].tolist() if layout.groups else [name]
+    if name not in values:
         return Bar(math.nan, math.nan, math.nan)
-    case = found.iloc[0]
+    case = part.iloc[values.index(name)]
     is_ours = layout.contender is not None and case[PARAM + layout.contender] in OURS
     return metric.bar(case, work.samples_of(case), is_ours=is_ours)
 

@@ -13,7 +13,7 @@ from matplotlib.patches import Patch
 
 from harness.report import house_style as style
 from harness.report.bar_chart import Bar, BarChart, Panel, Row
-from harness.report.units import digits, percent
+from harness.units import digits, percent
 
 SHARE_COLUMN: Final = 0.5
 GAP: Final = 0.1

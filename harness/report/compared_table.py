@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from harness.report import units
+from harness import units
 from harness.report.comparison import VERDICTS, Compared
 from harness.report.display import MISSING, Cell, DisplayRow, DisplayTable
 

@@ -9,18 +9,21 @@ from typing import Final
 
 import pandas as pd
 
+from harness import exit_codes
 from harness.errors import InputError
 from harness.report import table
 from harness.report.ratios import median_interval, ratio_of
 from harness.report.table import PARAM, STALE, case_name
 from harness.report.thresholds import Threshold
-from harness.report.units import count
-from harness.statistics import Ratio, verdict
+from harness.statistics import THRESHOLD_FLOOR, Ratio, verdict
+from harness.units import count
 
 BROKEN: Final = "broken"
 NEW: Final = "new"
-FASTER, SLOWER, CANNOT_TELL = "faster", "slower", "cannot tell"
-VERDICTS: Final = (BROKEN, SLOWER, CANNOT_TELL, FASTER, NEW)
+NOT_COMPARED: Final = "not compared"
+"""One side, or neither, was to do this work here: no answer, and none was asked for."""
+FASTER, SLOWER, UNCHANGED, CANNOT_TELL = "faster", "slower", "unchanged", "cannot tell"
+VERDICTS: Final = (BROKEN, SLOWER, CANNOT_TELL, FASTER, UNCHANGED, NEW, NOT_COMPARED)
 """All verdicts, what needs attention first."""
 
 
@@ -54,11 +57,21 @@ class Sides:
     """Verdict on a case that only the judged side measured."""
 
 
-SIDES: Final = Sides()
+@dataclass(frozen=True)
+class _Judge:
+    """By what a pair of sides is judged."""
+
+    threshold: Threshold
+    margin: float
+    sides: Sides
 
 
 def compare(
-    a: pd.DataFrame, b: pd.DataFrame, threshold: Threshold, sides: Sides = SIDES
+    a: pd.DataFrame,
+    b: pd.DataFrame,
+    threshold: Threshold,
+    *,
+    margin: float = THRESHOLD_FLOOR,
 ) -> list[Compared]:
     """Judge side B against side A, case by case.
 
@@ -69,30 +82,37 @@ def compare(
         a: samples of the base.
         b: samples of the side that is judged.
         threshold: the change that counts, by benchmark.
-        sides: what the sides are called.
+        margin: the change that is too small to matter; see `harness.statistics.verdict`.
     """
     cases_a, cases_b = _by_case(a), _by_case(b)
     names = dict.fromkeys([*cases_a, *cases_b])
     nothing = a.iloc[:0]
+    judge = _Judge(threshold, margin, Sides())
     return [
-        _compared(name, cases_a.get(name, nothing), cases_b.get(name, nothing), threshold, sides)
+        _compared(name, cases_a.get(name, nothing), cases_b.get(name, nothing), judge)
         for name in names
     ]
 
 
 def compare_contenders(
-    samples: pd.DataFrame, by: str, base: str, threshold: Threshold
+    samples: pd.DataFrame,
+    by: str,
+    base: str,
+    threshold: Threshold,
+    *,
+    margin: float = THRESHOLD_FLOOR,
 ) -> tuple[list[Compared], list[str]]:
     """Judge every contender of one run against the base contender, where both did the same work.
 
-    A contender that was skipped (its library is missing, say) is no reason to fail; one whose
-    samples failed is.
+    Where a contender or the base was skipped (its library is missing, say), or has no such work,
+    they are not compared, which is no reason to fail; samples that failed are one.
 
     Args:
         samples: of one setting.
         by: the parameter that names the contenders.
         base: its value, as text, that the others are judged against.
         threshold: the change that counts, by benchmark.
+        margin: the change that is too small to matter.
 
     Returns:
         The comparisons, and a line for each benchmark that holds no base to compare with.
@@ -119,13 +139,22 @@ def compare_contenders(
     ]
     named = named.assign(contender=named[column].map(str), work=work)
     notes = [f"{name}: not compared, nothing in it has {by}={base}" for name in sorted(left_out)]
-    return list(_against(named, base, threshold)), notes
+    return list(_against(named, base, threshold, margin)), notes
 
 
 def exit_code(found: Iterable[Compared]) -> int:
-    """Return 3 if something is broken, else 1 if something is slower, else 0."""
-    verdicts = {item.verdict for item in found}
-    return 3 if BROKEN in verdicts else 1 if SLOWER in verdicts else 0
+    """Return the code that a command ends with: what is worst in ``found`` decides.
+
+    Broken, then slower, then what is undecided. What was not compared is no answer either way, but
+    where there is nothing else, nothing was decided.
+    """
+    verdicts = {item.verdict for item in found} - {NOT_COMPARED}
+    if BROKEN in verdicts:
+        return exit_codes.BROKEN
+    if SLOWER in verdicts:
+        return exit_codes.SLOWER
+    is_undecided = CANNOT_TELL in verdicts or not verdicts
+    return exit_codes.CANNOT_TELL if is_undecided else exit_codes.FINE
 
 
 def summary_line(found: Sequence[Compared]) -> str:
@@ -135,33 +164,35 @@ def summary_line(found: Sequence[Compared]) -> str:
     return f"{count(len(found), 'case')}: {', '.join(parts)}"
 
 
-def _against(samples: pd.DataFrame, base: str, threshold: Threshold) -> Iterator[Compared]:
+def _against(
+    samples: pd.DataFrame, base: str, threshold: Threshold, margin: float
+) -> Iterator[Compared]:
     """Yield each contender's cases, judged against the base's case of the same work."""
     is_base = samples["contender"] == base
     bases = {str(work): rows for work, rows in samples[is_base].groupby("work", sort=False)}
     nothing = samples.iloc[:0]
     for case, rows in samples[~is_base].groupby("case", sort=False):
         first = rows.iloc[0]
-        sides = Sides(base, str(first["contender"]), vanished=CANNOT_TELL, appeared=CANNOT_TELL)
-        yield _compared(str(case), bases.get(str(first["work"]), nothing), rows, threshold, sides)
+        own_base = bases.get(str(first["work"]), nothing)
+        appeared = BROKEN if "failed" in set(own_base["status"]) else NOT_COMPARED
+        sides = Sides(base, str(first["contender"]), vanished=NOT_COMPARED, appeared=appeared)
+        yield _compared(str(case), own_base, rows, _Judge(threshold, margin, sides))
 
 
 def _by_case(samples: pd.DataFrame) -> dict[str, pd.DataFrame]:
     return {str(name): rows for name, rows in samples.groupby("case", sort=False)}
 
 
-def _compared(
-    name: str, a: pd.DataFrame, b: pd.DataFrame, threshold: Threshold, sides: Sides
-) -> Compared:
+def _compared(name: str, a: pd.DataFrame, b: pd.DataFrame, judge: _Judge) -> Compared:
     any_side = b if len(b) else a
-    limit = threshold(str(any_side["benchmark"].iloc[0]))
+    limit = judge.threshold(str(any_side["benchmark"].iloc[0]))
     good_a, good_b = table.usable(a), table.usable(b)
     found = None
-    judged, reason = _without_ratio(a, b, sides)
+    judged, reason = _without_ratio(a, b, judge.sides)
     if not judged:
         try:
             found = ratio_of(good_b, good_a)
-            judged = verdict(found, limit)
+            judged = verdict(found, limit, judge.margin)
         except InputError as error:
             judged, reason = CANNOT_TELL, str(error)
     base, other = (median_interval(side)[0] if len(side) else None for side in (good_a, good_b))
@@ -182,12 +213,18 @@ def _without_ratio(a: pd.DataFrame, b: pd.DataFrame, sides: Sides) -> tuple[str,
     if has_a and has_b:
         return "", ""
     if has_b:
-        return sides.appeared, state_a
+        return CANNOT_TELL if _is_open(a) else sides.appeared, state_a
     if has_a:
-        # Neither says that the code is broken: a cache that stayed warm, a changed benchmark.
-        uncertain = set(b["status"]) & {"unproved", STALE}
-        return CANNOT_TELL if uncertain else sides.vanished, state_b
-    return CANNOT_TELL, f"{state_a}; {state_b}"
+        return CANNOT_TELL if _is_open(b) else sides.vanished, state_b
+    return CANNOT_TELL if _is_open(a) or _is_open(b) else NOT_COMPARED, f"{state_a}; {state_b}"
+
+
+def _is_open(side: pd.DataFrame) -> bool:
+    """Tell whether a side was measured, and neither says that the code works nor that it does not.
+
+    A cache stayed warm, or the benchmark has changed since.
+    """
+    return bool(set(side["status"]) & {"unproved", STALE})
 
 
 def _state(side: pd.DataFrame) -> str:

@@ -10,7 +10,7 @@ import pandas as pd
 
 from harness.errors import InputError
 from harness.report.ratios import ratio_of
-from harness.report.summary import IDENTITY
+from harness.report.summary import identity_of
 from harness.report.table import PARAM, param_columns
 from harness.statistics import THRESHOLD_FLOOR, Ratio, verdict
 
@@ -23,6 +23,9 @@ OURS: Final = frozenset({"direct", "auto"})
 
 BEST_PEER: Final = "best peer"
 """What stands for a verdict on the peer that the others are held against."""
+
+ALIKE: Final = "alike"
+"""What stands for "unchanged" where two contenders, not two states of the code, are compared."""
 
 
 def contender_of(cases: pd.DataFrame) -> str | None:
@@ -91,17 +94,18 @@ def _against_best(
     if peers.empty or len(measured) < 2:
         return {}
     best = peers.loc[peers["median"].idxmin()]
-    base = samples[tuple(best[list(IDENTITY)])]
+    base = samples[identity_of(best)]
     rows: dict[Any, Sequence[Any]] = {}
     for index, case in measured.iterrows():
         if index == best.name:
             rows[index] = (best[PARAM + contender], 1.0, 1.0, 1.0, BEST_PEER)
             continue
-        found = _ratio_or_none(samples[tuple(case[list(IDENTITY)])], base)
+        found = _ratio_or_none(samples[identity_of(case)], base)
         if found is not None:
-            judged = verdict(found, float(case["threshold"]))
+            judged = verdict(found, float(case["threshold"]), THRESHOLD_FLOOR)
             bounds = (found.value, found.low, found.high)
-            rows[index] = (best[PARAM + contender], *bounds, judged)
+            shown = ALIKE if judged == "unchanged" else judged
+            rows[index] = (best[PARAM + contender], *bounds, shown)
     return rows
 
 

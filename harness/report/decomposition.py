@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from statistics import median
 from typing import Final
 
 import pandas as pd
@@ -14,8 +15,8 @@ from matplotlib.patches import Patch
 
 from harness.report import house_style as style
 from harness.report.table import PARAM
-from harness.report.units import digits
 from harness.report.work import Work, caption, described
+from harness.units import digits, scale_of
 
 REST: Final = "rest"
 REST_FROM: Final = 0.01
@@ -74,7 +75,8 @@ def phases(samples: pd.DataFrame) -> dict[str, float]:
     stated = [item for item in samples["phases"] if isinstance(item, dict)]
     whole = float(samples["value"].median())
     if stated:
-        found = {str(name): float(value) for name, value in pd.DataFrame(stated).median().items()}
+        names = dict.fromkeys(str(name) for item in stated for name in item)
+        found = {name: median(item[name] for item in stated if name in item) for name in names}
     else:
         returned = float(samples["return_seconds"].median())
         if math.isnan(returned):
@@ -114,7 +116,7 @@ def draw(chart: StackChart) -> Figure:
 
 def _draw_stacks(axes: Axes, chart: StackChart, names: list[str]) -> None:
     largest = max(stack.total for stack in chart.stacks)
-    scale, unit = (1.0, "s") if largest >= 1 else (1e-3, "ms") if largest >= 1e-3 else (1e-6, "µs")
+    scale, unit = scale_of(largest, "seconds")
     begins = [0.0] * len(chart.stacks)
     for position, name in enumerate(names):
         lengths = [stack.phases.get(name, 0.0) / scale for stack in chart.stacks]

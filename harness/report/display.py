@@ -9,7 +9,7 @@ from typing import Final
 
 import pandas as pd
 
-from harness.report import units
+from harness import units
 from harness.report.contenders import BEST_PEER, OURS
 from harness.report.table import PARAM
 from harness.report.work import CACHE_STATES, Work, described

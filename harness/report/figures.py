@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from harness.report import bar_plan, bars, decomposition, scaling
 from harness.report.bar_chart import BarChart
 from harness.report.decomposition import StackChart
-from harness.report.house_style import DPI, house_style
+from harness.report.house_style import house_style, save_figure
 from harness.report.scaling import LineChart
 from harness.report.work import Work
 
@@ -59,13 +59,20 @@ def plots(works: Sequence[Work]) -> list[Plot]:
 
 def save(plot: Plot, folder: Path) -> SavedPlot:
     """Draw a figure and write it as PNG and PDF."""
-    png, pdf = folder / f"{plot.name}.png", folder / f"{plot.name}.pdf"
+    saved = files(plot, folder)
+    write(saved)
+    return saved
+
+
+def files(plot: Plot, folder: Path) -> SavedPlot:
+    """Return a figure with its files, which `write` makes."""
+    return SavedPlot(plot, folder / f"{plot.name}.png", folder / f"{plot.name}.pdf")
+
+
+def write(saved: SavedPlot) -> None:
+    """Draw a figure into its files."""
     with house_style():
-        figure = draw(plot.chart)
-        figure.savefig(png, dpi=DPI)
-        # Without a date in it, equal results give equal files.
-        figure.savefig(pdf, metadata={"CreationDate": None})
-    return SavedPlot(plot, png, pdf)
+        save_figure(draw(saved.plot.chart), saved.png, saved.pdf)
 
 
 def draw(chart: Chart) -> Figure:

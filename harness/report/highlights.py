@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from harness.report import units
+from harness import units
 from harness.report.contenders import BEST_PEER, OURS, same_work
 from harness.report.table import PARAM
 from harness.report.work import Work

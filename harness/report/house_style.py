@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, Final
 
 import matplotlib
@@ -88,6 +89,13 @@ def new_figure(width: float, height: float) -> Figure:
     figure = Figure(figsize=(width, height), dpi=DPI)
     FigureCanvasAgg(figure)
     return figure
+
+
+def save_figure(figure: Figure, png: Path, pdf: Path) -> None:
+    """Write a figure in both forms; call it inside `house_style`."""
+    figure.savefig(png, dpi=DPI)
+    # Without a date in it, equal results give equal files.
+    figure.savefig(pdf, metadata={"CreationDate": None})
 
 
 def axes_at(figure: Figure, left: float, top: float, width: float, height: float) -> Axes:

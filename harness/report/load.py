@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
 from harness.errors import InputError
-from harness.report import asv_results, fields, pytest_results, run_records, table
+from harness.report import asv_results, fields, published, pytest_results, run_records, table
+from harness.report.run_records import SHARED
 from harness.report.settings import settings_of
 from harness.report.table import Results, Row, RunFacts
 
@@ -24,7 +26,8 @@ def load(paths: Sequence[Path], *, allow_different: bool = False) -> Results:
     """Load files and folders.
 
     Args:
-        paths: run files, asv result files, pytest-benchmark JSON, or folders of them.
+        paths: run files or folders, asv result files, pytest-benchmark JSON, folders of published
+            figures, or folders of them.
         allow_different: give runs of different machines or libraries one setting, so that they
             are shown and compared together.
 
@@ -37,12 +40,17 @@ def load(paths: Sequence[Path], *, allow_different: bool = False) -> Results:
     if not files:
         raise InputError(f"{where}: no results found (run files, asv or pytest-benchmark JSON)")
     loaded = _each_run_once([loader(file) for file, loader in files.items()], notes)
+    loaded = _each_code_once(loaded)
     rows = [row for _, part in loaded for row in part]
     if not rows:
         raise InputError(f"{where}: no samples found")
     runs = tuple(facts for facts, _ in loaded)
     notes.extend(note for run in runs for note in run.notes)
-    settings, differences = settings_of(runs, mixed=allow_different)
+    measured = [run for run in runs if not run.quoted]
+    settings, differences = settings_of(measured, mixed=allow_different)
+    # What was published is of another machine and other code: it is never mixed with anything.
+    quoted, _ = settings_of([run for run in runs if run.quoted], mixed=False)
+    settings |= quoted
     samples = table.samples_table(rows)
     samples = samples.assign(setting=samples["run"].map(settings))
     return Results(samples, runs, settings, differences, tuple(notes))
@@ -60,17 +68,48 @@ def _each_run_once(
     return list(kept.values())
 
 
+def _each_code_once(
+    loaded: Sequence[tuple[RunFacts, list[Row]]],
+) -> list[tuple[RunFacts, list[Row]]]:
+    """Give runs with the same digest of their code one name of it.
+
+    A commit that leaves the measured code as it was does not make another code, and neither does
+    a change that was not committed when the run began and was when it went on.
+    """
+    names: dict[str, str] = {}
+    found = []
+    for facts, rows in loaded:
+        name = names.setdefault(facts.digest, facts.code) if facts.digest else facts.code
+        if name != facts.code:
+            facts = replace(facts, known_code=name)
+            rows = [Row(**{**row, "code": name}) for row in rows]
+        found.append((facts, rows))
+    return found
+
+
 def newest_run(folder: Path = RUNS) -> Path:
-    """Return the run's file that was started last.
+    """Return the run that was begun, or gone on with, last: its folder, or its file.
 
     Raises:
         InputError: there is none.
     """
-    headers = {path: _header(path) for path in sorted(folder.rglob("*.jsonl"))}
-    runs = [path for path, header in headers.items() if header.get("kind") == "run"]
-    if not runs:
+    started: dict[Path, str] = {}
+    for path in _run_files(folder):
+        header = _header(path)
+        run = path.parent if (path.parent / SHARED).exists() else path
+        if header.get("kind") == "run":
+            started[run] = max(started.get(run, ""), str(header.get("started_at", "")))
+    if not started:
         raise InputError(f"no runs under {folder}; take one with: bench-core run quick")
-    return max(runs, key=lambda path: str(headers[path].get("started_at", "")))
+    return max(started, key=lambda path: started[path])
+
+
+def _run_files(folder: Path) -> Iterator[Path]:
+    """Yield the files that may hold samples: of a run's folder those at its top alone."""
+    yield from sorted(folder.glob("*.jsonl"))
+    if not (folder / SHARED).exists():
+        for inner in sorted(path for path in folder.glob("*") if path.is_dir()):
+            yield from _run_files(inner)
 
 
 def resolve(name: str) -> list[Path]:
@@ -108,6 +147,12 @@ def _files_in(folder: Path, notes: list[str]) -> Iterator[tuple[Path, Loader]]:
         for path in asv_results.result_files(folder):
             yield path, asv_results.load_result
         return
+    if (folder / SHARED).exists():
+        yield from _shards_in(folder, notes)
+        return
+    if published.is_set(folder):
+        yield from published.figures_of(folder)
+        return
     for path in sorted(folder.iterdir()):
         if path.is_dir():
             yield from _files_in(path, notes)
@@ -117,6 +162,20 @@ def _files_in(folder: Path, notes: list[str]) -> Iterator[tuple[Path, Loader]]:
                 notes.append(f"{path}: left out, it holds no results")
             else:
                 yield path, loader
+
+
+def _shards_in(folder: Path, notes: list[str]) -> Iterator[tuple[Path, Loader]]:
+    """Yield the files of a run's folder; a process that was killed may leave one with no line."""
+    for path in sorted(folder.glob("*.jsonl")):
+        if _is_begun(path):
+            yield path, run_records.load_run
+        else:
+            notes.append(f"{path}: left out, its process ended before the first line was whole")
+
+
+def _is_begun(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.readline().endswith(b"\n")
 
 
 def _loader(path: Path) -> Loader | None:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import base64
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
+from pathlib import Path
 from typing import Final
 
 from harness.report.display import Cell, DisplayRow, DisplayTable
 
 _BARS: Final = "of limit"
+SCREEN_SCALE: Final = 0.62
+"""CSS pixels a pixel of a figure: 7 points then look like 13 pixels."""
 
 
 def element(tag: str, text: str, **named: str) -> str:
@@ -65,6 +69,18 @@ def share(value: float, text: str) -> str:
         return escape(text)
     width = round(100 * min(max(value, 0.0), 1.0))
     return f'<span class="share"><i style="width:{width}%"></i></span>{escape(text)}'
+
+
+def image(png: Path, alt: str) -> str:
+    """Return an image that carries its own bytes, in a size at which its text reads well."""
+    content = png.read_bytes()
+    pixels = int.from_bytes(content[16:20], "big")  # the width in a PNG's header
+    named = {
+        "src": f"data:image/png;base64,{base64.b64encode(content).decode()}",
+        "alt": alt,
+        "width": str(round(pixels * SCREEN_SCALE)),
+    }
+    return f"<img{attributes(named)}>"
 
 
 def verdict(text: str) -> Markup:

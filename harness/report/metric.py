@@ -39,8 +39,9 @@ class Metric:
         if case["n"] == 0 or samples is None:
             note = f"{case['status']}: {case['reason']}"
             return Bar(math.nan, math.nan, math.nan, note=note, is_ours=is_ours)
-        single = samples[samples["n"] == 1]
-        single = single.iloc[:: len(single) // MOST_DOTS + 1]
+        values = samples["gb_per_s" if self.is_throughput else "value"].to_numpy(dtype=float)
+        single = values[samples["n"].to_numpy() == 1]
+        dots = single[:: len(single) // MOST_DOTS + 1] / self.scale
         names = ("gb_per_s", "gb_low", "gb_high") if self.is_throughput else _VALUES
         median, low, high = (float(case[name]) / self.scale for name in names)
         limit = float(case["limit_gb_per_s" if self.is_throughput else "ideal_seconds"])
@@ -48,7 +49,7 @@ class Metric:
             median=median,
             low=low,
             high=high,
-            dots=tuple(single["gb_per_s" if self.is_throughput else "value"] / self.scale),
+            dots=tuple(dots.tolist()),
             limit=limit / self.scale if self.has_limit else math.nan,
             share=float(case["efficiency"]),
             is_ours=is_ours,

@@ -2,33 +2,39 @@
 
 from __future__ import annotations
 
-import base64
 import string
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from importlib import resources
-from pathlib import Path
+from types import MappingProxyType
 from typing import Final
 
+from harness import units
 from harness.limits import DRIFT_MARKS_RUN, NAMES, Limits, drift, meaning, unit
-from harness.report import markup, units
-from harness.report.analysis import Analysis, not_measured, probes
+from harness.report import markup
+from harness.report.analysis import Analysis, not_measured
 from harness.report.display import DisplayTable
 from harness.report.figures import SavedPlot
 from harness.report.highlights import highlights
 from harness.report.markup import Markup, element
+from harness.report.shards import whole_runs
 from harness.report.table import RunFacts
+from harness.report.weak_runs import probes
 from harness.report.work import machine_line
+from harness.units import count
 
 MOST_HIGHLIGHTS: Final = 60
-SCREEN_SCALE: Final = 0.62
-"""CSS pixels a pixel of a figure: 7 points then look like 13 pixels."""
 MOST_CASES: Final = 12
 """Cases that are named for one reason why they were not measured."""
+DESCRIBED: Final = frozenset({"figures", "published", "code", "title"})
+"""Settings of a run that stand elsewhere on the page, or that its section has."""
 
 SECTIONS: Final = {
     "answers": "Answers",
+    "history": "Over the commits",
     "machine": "Machine and limits",
+    "experiment": "The experiment's figures",
+    "published": "Published, for comparison",
     "figures": "Figures",
     "tables": "Tables",
     "left-out": "Not measured",
@@ -41,6 +47,7 @@ def page(
     tables: Sequence[DisplayTable],
     figures: Sequence[SavedPlot],
     not_drawn: int,
+    further: Mapping[str, str] = MappingProxyType({}),
 ) -> str:
     """Return the page.
 
@@ -49,21 +56,28 @@ def page(
         tables: all tables, in the order of the page.
         figures: the figures that were drawn; their PNG files are put into the page.
         not_drawn: how many figures were left out.
+        further: HTML of those of `SECTIONS` that only some results have, by its name.
     """
-    runs = analysis.results.runs
+    results = analysis.results
+    runs = whole_runs(results.runs, results.settings)
     bodies = {
-        "answers": _answers(analysis),
-        "machine": "".join(_machine(run) for run in runs),
-        "figures": "".join(_figures(figures, not_drawn)),
-        "tables": "".join(_tables(tables)),
-        "left-out": _left_out(analysis),
+        **further,
+        "machine": "".join(_quoted(run) if run.quoted else _machine(run) for run in runs),
         "again": _again(runs),
     }
+    if not all(run.quoted for run in runs):
+        bodies |= {
+            "answers": _answers(analysis),
+            "figures": "".join(_figures(figures, not_drawn)),
+            "tables": "".join(_tables(tables)),
+            "left-out": _left_out(analysis),
+        }
     warnings = markup.items(analysis.warnings, "warnings") if analysis.warnings else ""
+    names = [name for name in SECTIONS if name in bodies]
     parts = [
-        _navigation(),
+        _navigation(names),
         warnings,
-        *(f'<h2 id="{name}">{SECTIONS[name]}</h2>{body}' for name, body in bodies.items()),
+        *(f'<h2 id="{name}">{SECTIONS[name]}</h2>{bodies[name]}' for name in names),
     ]
     return string.Template(_file("page.html")).substitute(
         title=escape(_title(runs)),
@@ -82,8 +96,12 @@ def _file(name: str) -> str:
 
 
 def _title(runs: Sequence[RunFacts]) -> str:
-    machines = ", ".join(dict.fromkeys(run.machine or "unknown machine" for run in runs))
-    codes = list(dict.fromkeys(run.commit_label or "unknown commit" for run in runs))
+    measured = [run for run in runs if not run.quoted]
+    named = measured or runs
+    machines = ", ".join(dict.fromkeys(run.machine or "unknown machine" for run in named))
+    if not measured:
+        return machines
+    codes = list(dict.fromkeys(run.commit_label or "unknown commit" for run in measured))
     return f"{machines} at {codes[0]}" if len(codes) == 1 else f"{machines}, {len(codes)} commits"
 
 
@@ -96,8 +114,8 @@ def _lead(analysis: Analysis) -> str:
     return f"{span}; {len(analysis.cases)} cases, {len(samples)} rows of samples: {statuses}"
 
 
-def _navigation() -> str:
-    links = (f'<a href="#{name}">{title}</a>' for name, title in SECTIONS.items())
+def _navigation(names: Sequence[str]) -> str:
+    links = (f'<a href="#{name}">{SECTIONS[name]}</a>' for name in names)
     return f"<nav>{''.join(links)}</nav>"
 
 
@@ -131,14 +149,21 @@ def _answers(analysis: Analysis) -> str:
 
 
 def _machine(run: RunFacts) -> str:
+    source = run.source.name if run.folder is None else count(run.shards, "file")
     facts = {
-        "run": f"{run.run} ({run.runner}, from {run.source.name})",
+        "run": f"{run.run} ({run.runner}, from {source})",
         "machine": machine_line([run]),
         "commit": run.commit_label or "unknown",
         "begun": run.started_at or "unknown",
         **{name: value for name, value in run.setting.items() if name != "machine"},
     }
     return element("h3", run.run) + markup.facts(facts) + _limits(run)
+
+
+def _quoted(run: RunFacts) -> str:
+    """Return what stands in place of a machine where numbers were published."""
+    facts = {"paper": run.chosen["title"], "machine": machine_line([run]), "files": str(run.source)}
+    return element("h3", run.section) + markup.facts(facts)
 
 
 def _limits(run: RunFacts) -> str:
@@ -174,26 +199,14 @@ def _figures(figures: Sequence[SavedPlot], not_drawn: int) -> Iterator[str]:
     for title, group in by_title.items():
         yield f'{element("h3", title)}<div class="gallery">{"".join(map(_figure, group))}</div>'
     if not_drawn:
-        text = f"Not drawn: {units.count(not_drawn, 'more figure')}; --figures sets how many are."
+        text = f"Not drawn: {count(not_drawn, 'more figure')}; --figures sets how many are."
         yield element("p", text, class_="note")
 
 
 def _figure(saved: SavedPlot) -> str:
     chart = saved.plot.chart
-    image = _image(saved.png, f"{chart.title}, {chart.subtitle}. {chart.caption}")
+    image = markup.image(saved.png, f"{chart.title}, {chart.subtitle}. {chart.caption}")
     return f"<figure>{image}{element('figcaption', f'figures/{saved.pdf.name}')}</figure>"
-
-
-def _image(png: Path, alt: str) -> str:
-    """Return an image that carries its own bytes, in a size at which its text reads well."""
-    content = png.read_bytes()
-    pixels = int.from_bytes(content[16:20], "big")  # the width in a PNG's header
-    named = {
-        "src": f"data:image/png;base64,{base64.b64encode(content).decode()}",
-        "alt": alt,
-        "width": str(round(pixels * SCREEN_SCALE)),
-    }
-    return f"<img{markup.attributes(named)}>"
 
 
 def _tables(tables: Sequence[DisplayTable]) -> Iterator[str]:
@@ -231,7 +244,8 @@ def _again(runs: Sequence[RunFacts]) -> str:
             lines.append(f"git checkout {run.commit}")
         if run.command:
             lines.append(run.command)
-        chosen = ", ".join(f"{name}={value}" for name, value in run.chosen.items())
+        stated = {name: value for name, value in run.chosen.items() if name not in DESCRIBED}
+        chosen = ", ".join(f"{name}={value}" for name, value in stated.items())
         if chosen:
             lines.append(f"# settings: {chosen}")
     lines.append("bench-core report " + " ".join(dict.fromkeys(str(run.source) for run in runs)))

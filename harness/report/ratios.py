@@ -22,9 +22,9 @@ by NOTCH * IQR / sqrt(n), at about 95 % confidence."""
 def ratio_of(a: pd.DataFrame, b: pd.DataFrame) -> Ratio:
     """Return median(a) / median(b) of two cases' usable samples, with an interval.
 
-    Samples that were interleaved in one run are paired by round; others are resampled by process
-    (or by round where there was one process). Results that were stored without samples are
-    compared by the intervals of their medians, which is the weakest of the three.
+    Samples that were interleaved, in one run or over commits, are paired by round; others are
+    resampled by process (or by round where there was one process). Results that were stored without
+    samples are compared by the intervals of their medians, which is the weakest of the three.
 
     Raises:
         InputError: a sample is not positive.
@@ -32,9 +32,10 @@ def ratio_of(a: pd.DataFrame, b: pd.DataFrame) -> Ratio:
     if (a["n"] > 1).any() or (b["n"] > 1).any():
         return _of_stored_statistics(a, b)
     a, b = _thinned(a), _thinned(b)
-    if _shared_rounds(a, b) >= MINIMUM_SAMPLES:
-        return paired_ratio(a["value"].to_numpy(), b["value"].to_numpy(), _rounds(a), _rounds(b))
-    return ratio(a["value"].to_numpy(), b["value"].to_numpy(), _groups(a), _groups(b))
+    rounds_a, rounds_b = rounds(a), rounds(b)
+    if len(_interleaved(a, rounds_a) & _interleaved(b, rounds_b)) >= MINIMUM_SAMPLES:
+        return paired_ratio(a["value"].to_numpy(), b["value"].to_numpy(), rounds_a, rounds_b)
+    return ratio(a["value"].to_numpy(), b["value"].to_numpy(), groups_of(a), groups_of(b))
 
 
 def median_interval(rows: pd.DataFrame) -> tuple[float, float, float]:
@@ -55,13 +56,14 @@ def median_interval(rows: pd.DataFrame) -> tuple[float, float, float]:
 def _of_stored_statistics(a: pd.DataFrame, b: pd.DataFrame) -> Ratio:
     median_a, low_a, high_a = median_interval(a)
     median_b, low_b, high_b = median_interval(b)
+    n_a, n_b = int(a["n"].sum()), int(b["n"].sum())
     return Ratio(
         value=median_a / median_b if median_b else math.inf,
         low=max(low_a, 0.0) / high_b if high_b > 0 else 0.0,
         high=high_a / low_b if low_b > 0 else math.inf,
-        n_a=int(a["n"].sum()),
-        n_b=int(b["n"].sum()),
-        groups=1,
+        n_a=n_a,
+        n_b=n_b,
+        groups=min(n_a, n_b),
     )
 
 
@@ -73,20 +75,26 @@ def _thinned(rows: pd.DataFrame) -> pd.DataFrame:
     return thinned
 
 
-def _rounds(rows: pd.DataFrame) -> list[Hashable]:
-    return list(zip(rows["run"], rows["round"], strict=True))
+def rounds(rows: pd.DataFrame) -> list[Hashable]:
+    """Return what identifies the round of each sample: a repetition's rounds begin anew.
 
-
-def _shared_rounds(a: pd.DataFrame, b: pd.DataFrame) -> int:
-    """Return how many rounds of one run both sides have.
-
-    asv and pytest take all samples of a case in a row: their rounds have nothing in common.
+    Rounds of two results are the same one where they took turns in it.
     """
-    interleaved_a, interleaved_b = a[a["runner"] == "run"], b[b["runner"] == "run"]
-    return len(set(_rounds(interleaved_a)) & set(_rounds(interleaved_b)))
+    parts = (np.nan_to_num(rows[name].to_numpy()).tolist() for name in ("seed", "repetition"))
+    whose = rows["turns"].where(rows["turns"] != "", rows["run"])
+    return list(zip(whose, *parts, rows["round"], strict=True))
 
 
-def _groups(rows: pd.DataFrame) -> list[Hashable] | None:
+def _interleaved(rows: pd.DataFrame, rounds: list[Hashable]) -> set[Hashable]:
+    """Return the rounds in which contenders, or commits, took turns.
+
+    asv by itself and pytest take all samples of a case in a row: their rounds have nothing in
+    common.
+    """
+    return {key for key, turns in zip(rounds, rows["turns"], strict=True) if turns}
+
+
+def groups_of(rows: pd.DataFrame) -> list[Hashable] | None:
     """Return the highest level that varies over the samples, or None if no level does."""
     processes: list[Hashable] = list(zip(rows["run"], rows["process"].fillna(0), strict=True))
     if len(set(processes)) > 1:

@@ -11,8 +11,14 @@ from harness.records import Record, Run, RunHeader, read_records, read_run
 from harness.report.settings import setting_of_machine
 from harness.report.table import Row, RunFacts
 
+SHARED: Final = "experiment.json"
+"""Marks a run's folder: its files of samples are of one experiment, code and machine."""
+
 TWIN: Final = "twin"
 """Where in a record's extra `bench-core run` marks the second measurement of a case in a round."""
+
+PHASES: Final = "phases"
+"""Where in a record's extra a benchmark states the seconds of its sample's parts."""
 
 
 def load_run(path: Path) -> tuple[RunFacts, list[Row]]:
@@ -45,9 +51,14 @@ def rows(records: Sequence[Record], facts: RunFacts) -> list[Row]:
     return [_row(record, facts) for record in records]
 
 
+def noted(record: Record) -> Mapping[str, Any] | None:
+    """Return what a benchmark noted beside its sample, without what the table has by itself."""
+    return {name: v for name, v in record.extra.items() if name not in (TWIN, PHASES)} or None
+
+
 def phases(record: Record) -> Mapping[str, float] | None:
     """Return name to seconds of a sample's parts, if the case noted them as ``phases``."""
-    stated = record.extra.get("phases")
+    stated = record.extra.get(PHASES)
     if not isinstance(stated, Mapping):
         return None
     numbers = {str(name): value for name, value in stated.items() if isinstance(value, int | float)}
@@ -69,7 +80,10 @@ def _row(record: Record, facts: RunFacts) -> Row:
         unit=record.unit,
         cache_state=str(cache.get("state", record.params.get("cache", ""))),
         round=record.round,
+        seed=record.seed,
+        repetition=record.repetition,
         process=record.process,
+        turns=facts.run if record.runner == "run" else "",
         started_at=record.started_at,
         is_twin=bool(record.extra.get(TWIN)),
         n=0 if record.value is None else 1,
@@ -85,6 +99,7 @@ def _row(record: Record, facts: RunFacts) -> Row:
         "resident_before": cache.get("resident_before"),
         "read_bytes": cache.get("read_bytes", record.counters.get("read_bytes")),
         "phases": phases(record),
+        "extra": noted(record),
     }
     row.update({name: value for name, value in optional.items() if value is not None})  # type: ignore[typeddict-item]
     return row
@@ -107,6 +122,8 @@ def _facts(path: Path, run: Run) -> RunFacts:
         notes=run.notes,
         command=_command(header),
         chosen=header.settings,
+        section=header.section or "",
+        folder=path.parent if (path.parent / SHARED).exists() else None,
     )
 
 

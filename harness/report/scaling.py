@@ -17,8 +17,8 @@ from matplotlib.ticker import LogLocator, NullFormatter
 from harness.report import house_style as style
 from harness.report.contenders import OURS
 from harness.report.table import PARAM
-from harness.report.units import byte_count, seconds, tick
 from harness.report.work import CACHE_STATES, Work, caption, described
+from harness.units import byte_count, seconds, tick
 
 FEWEST_SIZES: Final = 3
 """Sizes from which a line says more than bars."""

@@ -83,6 +83,20 @@ def require_samples(samples: pd.DataFrame, name: str) -> None:
         raise InputError(f"{name}: no usable sample, so there is nothing to compare")
 
 
+def not_in_turns(a: pd.DataFrame, b: pd.DataFrame) -> list[str]:
+    """Return a note if asv measured the sides one after the other, and how to mend it."""
+    sides = [usable(side) for side in (a, b)]
+    if any(set(side["runner"]) != {"asv"} for side in sides):
+        return []
+    turns_a, turns_b = (set(side["turns"]) - {""} for side in sides)
+    if turns_a & turns_b:
+        return []
+    return [
+        "A and B were measured one after the other, so what drifted between them counts as a "
+        "change; bench-core commits A B --rounds 6 measures them in turns"
+    ]
+
+
 def described(results: Results) -> str:
     """Return where a side's samples come from, in a few words."""
     return ", ".join(dict.fromkeys(_words(results)))

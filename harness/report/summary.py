@@ -50,6 +50,11 @@ def summarise(samples: pd.DataFrame) -> pd.DataFrame:
     return table_of_cases
 
 
+def identity_of(case: pd.Series[Any]) -> tuple[Any, ...]:
+    """Return the `IDENTITY` of a case, or of any of its samples."""
+    return tuple(case[name] for name in IDENTITY)
+
+
 def case_samples(samples: pd.DataFrame) -> dict[tuple[Any, ...], pd.DataFrame]:
     """Return the usable samples of each case that has any, by its identity."""
     groups = table.usable(samples).groupby(list(IDENTITY), sort=False)
@@ -72,7 +77,7 @@ def _statuses(samples: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
 
 
 def _statistics(good: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
-    rows = {key: _statistics_of(group) for key, group in good.groupby(keys, sort=False)}
+    rows = {key: statistics_of(group) for key, group in good.groupby(keys, sort=False)}
     # One array a level, so that a table without any usable sample has its levels, too.
     levels = zip(*rows, strict=True) if rows else ([] for _ in keys)
     index = pd.MultiIndex.from_arrays([list(level) for level in levels], names=keys)
@@ -83,7 +88,7 @@ def _statistics(good: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
     return statistics
 
 
-def _statistics_of(group: pd.DataFrame) -> tuple[float, ...]:
+def statistics_of(group: pd.DataFrame) -> tuple[float, ...]:
     """Summarise a case; results stored without samples keep the newest stored statistics."""
     stored = group[group["n"] > 1]
     if stored.empty:

@@ -15,6 +15,9 @@ from harness.records import LimitsLine, Param
 STALE: Final = "stale"
 """Status, beside those of `harness.records`: measured with another version of the benchmark."""
 
+PUBLISHED: Final = "published"
+"""Runner of numbers that nobody measured here: they stand in a paper."""
+
 PARAM: Final = "param_"
 """Prefix of the columns that hold one parameter each."""
 
@@ -27,7 +30,7 @@ class Row(TypedDict, total=False):
     run: str
     """Unique name of the run: samples of two runs are independent."""
     runner: str
-    """``run``, ``pytest`` or ``asv``."""
+    """``run``, ``pytest`` or ``asv``; or ``published``."""
     machine: str
     code: str
     """The commit under test, shortened; a tree with changes is never equal to another one."""
@@ -56,8 +59,16 @@ class Row(TypedDict, total=False):
     """Read from block devices while the clock ran."""
     phases: Mapping[str, float]
     """Name to seconds of the parts of one sample."""
+    extra: Mapping[str, Any]
+    """What else the benchmark noted beside the sample."""
     round: int
+    seed: int
+    repetition: int
+    """How many times the cell had been measured before; rounds begin anew in each."""
     process: int
+    turns: str
+    """What took turns in the sample's round: a run, or a loop over commits; empty if a case's
+    samples were taken in a row."""
     started_at: str
     is_twin: bool
     """Measured beside its case to see how far code differs from itself; never averaged with it."""
@@ -80,6 +91,8 @@ NUMBERS: Final = (
     "resident_before",
     "read_bytes",
     "round",
+    "seed",
+    "repetition",
     "process",
     "n",
     "q25",
@@ -87,7 +100,7 @@ NUMBERS: Final = (
     "low",
     "high",
 )
-OBJECTS: Final = ("params", "phases")
+OBJECTS: Final = ("params", "phases", "extra")
 FLAGS: Final = ("is_twin",)
 TEXTS: Final = tuple(
     name for name in Row.__annotations__ if name not in (*NUMBERS, *OBJECTS, *FLAGS)
@@ -118,11 +131,31 @@ class RunFacts:
     """How to take such a run again."""
     chosen: Mapping[str, Any] = field(default_factory=dict)
     """What was chosen for the run: seed, rounds, selections, …"""
+    section: str = ""
+    """The experiment's section, if the run belongs to one."""
+    folder: Path | None = None
+    """The run's folder, whose files (shards) are of one code; None for a file by itself."""
+    shards: int = 1
+    """How many files this stands for; see `harness.report.shards`."""
+    known_code: str = ""
+    """The name of the code under which another run of the same code is known already."""
+    quoted: str = ""
+    """Where the numbers were published, and what they are; empty for what was measured."""
 
     @property
     def code(self) -> str:
-        """The code's identity: its commit, and the run where the tree had changes beside it."""
-        return f"{self.commit_label} ({self.run})" if self.dirty else self.commit_label
+        """The code's identity: its commit, and beside it a digest, or the run, if it had changes.
+
+        Trees with changes and no digest are never the same code.
+        """
+        if self.known_code or not self.dirty:
+            return self.known_code or self.commit_label
+        return f"{self.commit_label} ({self.digest[:8] or self.run})"
+
+    @property
+    def digest(self) -> str:
+        """Digest of the code that was measured, if the run states it."""
+        return str(self.chosen.get("code") or "")
 
     @property
     def commit_label(self) -> str:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from harness.report.ratios import rounds
 from harness.report.table import usable, usable_twins
-from harness.statistics import round_ratios, threshold_from_aa
+from harness.statistics import THRESHOLD_FLOOR, round_ratios, threshold_from_aa
 
 Threshold = Callable[[str], float]
 """Benchmark to the change that is worth a verdict."""
@@ -32,6 +33,15 @@ def twin_thresholds(samples: pd.DataFrame, floor: float) -> dict[str, float]:
     twins = usable_twins(samples)
     with_twins = samples[samples["benchmark"].isin(set(twins["benchmark"]))]
     return _thresholds(with_twins, _twin_ratio, floor)
+
+
+def thresholds_by_setting(samples: pd.DataFrame) -> dict[tuple[str, str], float]:
+    """Return the change that counts, by setting and benchmark, where twins tell the noise."""
+    return {
+        (str(setting), benchmark): threshold
+        for setting, rows in samples.groupby("setting", sort=False)
+        for benchmark, threshold in twin_thresholds(rows, THRESHOLD_FLOOR).items()
+    }
 
 
 def aa_thresholds(samples: pd.DataFrame, floor: float) -> dict[str, float]:
@@ -57,7 +67,7 @@ def _thresholds(
 def _twin_ratio(case: pd.DataFrame) -> float | None:
     """Return the median over the rounds of twin / case, or None where no round has both."""
     own, twins = _positive(usable(case)), _positive(usable_twins(case))
-    own_rounds, twin_rounds = _rounds(own), _rounds(twins)
+    own_rounds, twin_rounds = rounds(own), rounds(twins)
     if not set(own_rounds) & set(twin_rounds):
         return None
     values = twins["value"].to_list(), own["value"].to_list()
@@ -81,10 +91,6 @@ def _half(case: pd.DataFrame) -> Any:
         if len(found) > 1:
             return codes % 2
     return np.arange(len(case)) % 2
-
-
-def _rounds(samples: pd.DataFrame) -> list[Hashable]:
-    return list(zip(samples["run"], samples["round"], strict=True))
 
 
 def _positive(samples: pd.DataFrame) -> pd.DataFrame:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 import pandas as pd
 
 from harness.report.contenders import contender_of, others
-from harness.report.summary import IDENTITY
+from harness.report.summary import identity_of
 from harness.report.table import PARAM, RunFacts, param_columns
 
 CACHE_STATES: Final = {
@@ -67,7 +67,7 @@ class Work:
 
     def samples_of(self, case: pd.Series) -> pd.DataFrame | None:
         """Return the usable samples of a case, or None if it has none."""
-        return self.samples.get(tuple(case[list(IDENTITY)]))
+        return self.samples.get(identity_of(case))
 
 
 def works(
@@ -104,18 +104,47 @@ def described(params: Mapping[str, Any]) -> str:
 def caption(work: Work, shown: str) -> str:
     """Return a figure's caption: what is shown, then machine, commit, samples, cache and date."""
     cases = work.cases[work.cases["n"] > 0]
-    low, high = int(cases["n"].min()), int(cases["n"].max())
-    counts = f"{low}" if low == high else f"{low} to {high}"
-    states = [name for name in CACHE_STATES if name in set(cases["cache_state"])]
+    counts = f"{sample_counts(cases['n'])} a case"
+    states = set(cases["cache_state"])
+    date = str(cases["started_at"].min())[:10]
+    return caption_of(shown, work.runs, counts, states, date, work.differences)
+
+
+def caption_of(
+    shown: str,
+    runs: Sequence[RunFacts],
+    counts: str,
+    states: Collection[str],
+    date: str,
+    differences: Sequence[str],
+) -> str:
+    """Return a figure's caption.
+
+    Args:
+        shown: sentences on what is shown.
+        runs: where the samples come from.
+        counts: how many samples stand behind what is drawn.
+        states: the cache states of the samples.
+        date: the day of the first sample; empty if it is unknown.
+        differences: what differs among the runs, where mixing them was asked for.
+    """
+    known = [name for name in CACHE_STATES if name in states]
     parts = [
-        f"Machine {machine_line(work.runs)}",
-        f"commit {', '.join(dict.fromkeys(run.commit_label or 'unknown' for run in work.runs))}",
-        f"{counts} sample{'s' if high > 1 else ''} a case",
-        f"cache {', '.join(states)}" if states else "no cache state recorded",
-        str(cases["started_at"].min())[:10] or "date unknown",
+        f"Machine {machine_line(runs)}",
+        f"commit {', '.join(dict.fromkeys(run.commit_label or 'unknown' for run in runs))}",
+        counts,
+        f"cache {', '.join(known)}" if known else "no cache state recorded",
+        date or "date unknown",
     ]
-    mixed = f" Mixed on request: {'; '.join(work.differences)}." if work.differences else ""
+    mixed = f" Mixed on request: {'; '.join(differences)}." if differences else ""
     return f"{shown} {'; '.join(parts)}.{mixed}"
+
+
+def sample_counts(numbers: Iterable[float]) -> str:
+    """Return ``6 samples``, or ``5 to 6 samples`` where they are not equally many."""
+    found = sorted(map(int, numbers))
+    low, high = found[0], found[-1]
+    return f"{low if low == high else f'{low} to {high}'} sample{'s' if high > 1 else ''}"
 
 
 def machine_line(runs: Sequence[RunFacts]) -> str:

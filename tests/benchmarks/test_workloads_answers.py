@@ -17,12 +17,13 @@ from bench_core.errors import MissingExtraError
 from bench_core.formats.safetensors_file import SafetensorsMmap
 from benchmarks import common, layer_loading, loaders, storage_writes
 from benchmarks.background_writes import AsyncSave
-from benchmarks.first_use import embeddings
+from benchmarks.first_use import FirstForward, embeddings
 from benchmarks.instrument import CacheDrop
 from benchmarks.layer_loading import ModelSwitching, OneLayer, Scattered, WholeModel
 from benchmarks.loaders import FormatLoader
 from harness import cache
 from harness.benchmark import Benchmark
+from harness.errors import WrongResultError
 from harness.limits import Limits
 from harness.records import Record
 
@@ -311,6 +312,20 @@ def test_the_folder_of_a_process_goes_with_it_and_that_of_a_dead_one_with_the_ne
     assert ended.parent == dead.parent == data / "processes"
     assert not ended.exists()
     assert not dead.exists()
+
+
+@pytest.mark.parametrize("cls", [WholeModel, FirstForward, ModelSwitching])
+def test_inputs_of_another_seed_are_other_inputs_and_right(cls: type[Benchmark]) -> None:
+    expected = []
+    for seed in (1, 0):
+        benchmark = cls()
+        benchmark.seed = seed
+        values = {WholeModel: ("fresh",), ModelSwitching: (3,)}.get(cls, ())
+        record = sample(benchmark, "torch", "warm", *values, MODEL)
+        assert (record.status, record.reason, record.seed) == ("ok", None, seed)
+        expected.append(benchmark.reference(MODEL))
+    with pytest.raises(WrongResultError):
+        common.require_equal(*expected)
 
 
 def test_of_embeddings_a_forward_pass_reads_some_rows() -> None:

@@ -15,7 +15,6 @@ from benchmarks.common import READERS, WRITERS
 from harness import discovery
 from harness.benchmark import Benchmark
 from harness.discovery import Case
-from harness.experiments import define, sections
 from harness.limits import Limits
 from harness.records import read_records
 
@@ -103,10 +102,13 @@ def test_every_case_is_measured_and_right_or_skipped_with_a_reason(data: Path) -
         record = benchmark.sample(case.method, *case.values)
         assert record.benchmark == case.benchmark
         assert dict(record.params) == dict(case.params)
+        planned = case.cls.planned_bytes(**case.params)
         if record.status == "skipped":
             assert record.reason
         elif record.status != "ok" or record.value is None or record.value < 0:
             wrong.append(f"{record.status}: {case.id}: {record.reason}")
+        elif record.bytes is not None and planned != record.bytes:
+            wrong.append(f"{case.id}: {planned} bytes planned, {record.bytes} moved")
     assert wrong == []
     left = [*data.rglob("written*"), *data.rglob("background*")]
     assert left == []
@@ -130,6 +132,7 @@ def test_writes_by_processes_state_their_phases(beginning: str) -> None:
     assert record.value > 0
     assert record.unit == "seconds"
     assert record.bytes == case.params["processes"] * 4 * 16 * 1024
+    assert case.cls.planned_bytes(**case.params) == record.bytes
     phases = record.extra["phases"]
     expected = {"write", "flush"}
     if "set_up_included" in case.id:
@@ -148,14 +151,6 @@ def test_samples_reach_the_file_of_the_environment(
     records = [taken.sample(case.method, *case.values) for _ in range(2)]
     assert [record.round for record in records] == [0, 1]
     assert [record.benchmark for record in read_records(path)] == [case.benchmark] * 2
-
-
-@pytest.mark.parametrize("name", sections.names())
-def test_the_embedded_sections_name_what_exists(name: str, tmp_path: Path) -> None:
-    experiment = define(name, directory=tmp_path)
-    assert all(group.turns for group in experiment.groups)
-    if name in ("quick", "writes", "loads"):
-        assert all(len(group.rounds) >= 6 for group in experiment.groups)
 
 
 def test_names_of_open_parameters_are_checked() -> None:

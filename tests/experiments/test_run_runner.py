@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import os
-import signal
-import subprocess
-import sys
-import time
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +13,15 @@ import pytest
 from run_toys import make_package, section
 
 from harness.errors import InputError
-from harness.experiments import Experiment, define, define_again, runner
-from harness.experiments.plan import TWIN, Group, Turn, key_of
-from harness.experiments.runner import Watcher, run_section
+from harness.experiments import Experiment, Outcome, Part, call_for, chosen_folder, define
+from harness.experiments import run as run_experiment
+from harness.experiments import share as share_module
+from harness.experiments.plan import Cell, key_of
+from harness.experiments.run_folder import machine_reserved
+from harness.experiments.taken import Line
+from harness.experiments.watcher import Watcher
 from harness.limits import Limits
-from harness.records import Record, read_run
-
-WAIT_SECONDS = 60.0
+from harness.records import CellLine, Record, Run, read_run
 
 
 @pytest.fixture(scope="module")
@@ -34,33 +32,44 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def experiment(tmp_path: Path, package: Path, text: str, **options: Any) -> Experiment:
     file = tmp_path / "toy.toml"
     file.write_text(text)
-    return define("toy", directory=tmp_path / "data", file=file, package=package, **options)
+    return define(
+        call_for("toy", directory=tmp_path / "data", file=file, package=package, **options)
+    )
+
+
+def run(defined: Experiment, out: Path, watcher: Watcher | None = None, **part: Any) -> Outcome:
+    return run_experiment(defined, chosen_folder(out, defined), watcher, Part(**part))
+
+
+def runs(out: Path) -> list[Run]:
+    return [read_run(path) for path in sorted(out.glob("*.jsonl"))]
+
+
+def records(out: Path) -> list[Record]:
+    return [record for found in runs(out) for record in found.records]
 
 
 class Seen(Watcher):
     """Remembers what it hears."""
 
     def __init__(self) -> None:
-        self.planned_samples = 0
-        self.cases: list[str] = []
-        self.dropped_cases: list[str] = []
+        self.samples = 0
+        self.before: list[Line] = []
+        self.lines: list[Line] = []
 
-    def planned(self, groups: Sequence[Group]) -> None:
-        self.planned_samples = sum(len(group.turns) for group in groups)
+    def planned(self, cells: Sequence[Cell], before: Sequence[Line]) -> None:
+        self.samples = sum(len(cell.turns) for cell in cells)
+        self.before = list(before)
 
-    def taken(self, turn: Turn, record: Record, seconds: float) -> None:
-        self.cases.append(turn.case.id)
-
-    def dropped(self, case_id: str) -> None:
-        self.dropped_cases.append(case_id)
+    def heard(self, line: Line) -> None:
+        self.lines.append(line)
 
 
 def test_samples_are_rows_in_the_order_of_their_rounds(tmp_path: Path, package: Path) -> None:
-    out = tmp_path / "new" / "run.jsonl"
-    seen = Seen()
-    outcome = run_section(experiment(tmp_path, package, section()), out, seen)
-    run = read_run(out)
-    assert [(record.params["contender"], record.round) for record in run.records] == [
+    out, seen = tmp_path / "new" / "run", Seen()
+    outcome = run(experiment(tmp_path, package, section()), out, seen)
+    found = records(out)
+    assert [(record.params["contender"], record.round) for record in found] == [
         ("fine", 0),
         ("other", 0),
         ("other", 1),
@@ -68,84 +77,113 @@ def test_samples_are_rows_in_the_order_of_their_rounds(tmp_path: Path, package: 
         ("fine", 2),
         ("other", 2),
     ]
-    assert outcome.counts == {"ok": 6}
+    assert (outcome.counts, outcome.new, outcome.left) == ({"ok": 6}, 6, 0)
     assert not outcome.is_broken
-    assert seen.planned_samples == len(seen.cases) == 6
-    assert {record.runner for record in run.records} == {"run"}
-    assert [record.extra["samples"] for record in run.records] == [1, 1, 2, 2, 3, 3]
+    begin, *samples, end = seen.lines
+    assert isinstance(begin, CellLine) and isinstance(end, CellLine)
+    assert (begin.event, end.event, begin.cell) == ("begin", "end", found[0].cell)
+    assert samples == found
+    assert (seen.samples, seen.before) == (6, [])
+    assert {record.runner for record in found} == {"run"}
+    assert [record.extra["samples"] for record in found] == [1, 1, 2, 2, 3, 3]
 
 
-def test_contenders_share_a_process_of_their_own_and_the_data_folder(
+def test_each_cell_has_a_process_of_its_own_and_contenders_share_it(
     tmp_path: Path, package: Path
 ) -> None:
-    out = tmp_path / "run.jsonl"
-    run_section(experiment(tmp_path, package, section()), out)
-    records = read_run(out).records
-    assert len({record.process for record in records}) == 1
-    assert records[0].process != os.getpid()
-    assert {record.extra["data"] for record in records} == {str(tmp_path / "data")}
+    out = tmp_path / "run"
+    text = section(rounds=2).replace("size = [1]", "size = [1, 2]")
+    run(experiment(tmp_path, package, text, words=["repetitions=2", "seeds=0,7"]), out)
+    found = records(out)
+    cells = {(r.params["size"], r.seed, r.repetition): (r.cell, r.process) for r in found}
+    assert len(cells) == len(set(cells.values())) == 8
+    assert len(found) == 8 * 4
+    for record in found:
+        key = record.params["size"], record.seed, record.repetition
+        assert (record.cell, record.process) == cells[key]
+    assert os.getpid() not in {record.process for record in found}
+    assert {record.extra["data"] for record in found} == {str(tmp_path / "data")}
+    assert {(record.seed, record.extra["seed"]) for record in found} == {(0, 0), (7, 7)}
+    order = list(dict.fromkeys(record.repetition for record in found))
+    assert order == [0, 1], "a repetition comes after all of the one before"
 
 
 def test_the_header_says_how_the_run_was_called_for(tmp_path: Path, package: Path) -> None:
-    out = tmp_path / "run.jsonl"
-    defined = experiment(tmp_path, package, section(), settings=["rounds=1"], only=["toys"])
-    run_section(defined, out)
-    header = read_run(out).header
-    assert header.section == "toy"
-    assert header.settings["title"] == "Toys"
-    assert (header.settings["set"], header.settings["only"]) == (["rounds=1"], ["toys"])
-    assert define_again(read_run(out), tmp_path / "data") == defined
+    out = tmp_path / "run"
+    run(experiment(tmp_path, package, section(), words=["rounds=1"], only=["toys"]), out)
+    (found,) = runs(out)
+    assert found.header.section == "toy"
+    assert found.header.settings["title"] == "Toys"
+    assert (found.header.settings["set"], found.header.settings["only"]) == (["rounds=1"], ["toys"])
+    assert found.header.settings["jobs"] == 1
+    assert len(found.header.settings["code"]) == 64
 
 
 def test_what_goes_wrong_is_a_row_and_no_stop(tmp_path: Path, package: Path) -> None:
     text = section(contenders='["wrong", "raises", "refused", "fine"]', rounds=2)
-    out = tmp_path / "run.jsonl"
-    seen = Seen()
-    outcome = run_section(experiment(tmp_path, package, text), out, seen)
+    out = tmp_path / "run"
+    outcome = run(experiment(tmp_path, package, text), out)
     assert outcome.counts == {"ok": 2, "failed": 4, "skipped": 1}
-    assert outcome.is_broken
-    reasons = {record.params["contender"]: record.reason for record in read_run(out).records}
+    assert (outcome.is_broken, outcome.left) == (True, 0)
+    reasons = {record.params["contender"]: record.reason for record in records(out)}
     assert reasons == {
         "wrong": "one tensor differs",
         "raises": "ValueError: not today",
         "refused": "no such device",
         "fine": None,
     }
-    assert seen.dropped_cases == ["work.Toy.time_work('refused', 1)"]
+    log = (out / "logs" / f"{records(out)[0].cell}.log").read_text()
+    assert "Traceback" in log and "ValueError: not today" in log
 
 
 @pytest.mark.parametrize(
     ("contender", "expected"),
     [
-        ("killed", "its process ended: signal SIGKILL"),
-        ("leaves", "its process ended: exit code 7"),
-        ("hangs", "no answer after 2.5 s; its process was killed"),
+        ("killed", "its process ended: signal SIGKILL in 3 attempts"),
+        ("leaves", "its process ended: exit code 7 in 3 attempts"),
+        ("hangs", "no answer after 1 s; its process was killed"),
     ],
 )
 def test_a_sample_that_takes_its_process_with_it_is_a_row_and_the_run_goes_on(
     tmp_path: Path, package: Path, contender: str, expected: str
 ) -> None:
     text = section(contenders=f'["fine", "{contender}", "other"]', rounds=2)
-    out = tmp_path / "run.jsonl"
-    outcome = run_section(experiment(tmp_path, package, text), out)
-    assert outcome.counts == {"ok": 4, "failed": 1}
-    records = read_run(out).records
-    (failed,) = [record for record in records if record.status == "failed"]
+    out = tmp_path / "run"
+    outcome = run(experiment(tmp_path, package, text, words=["time_limit=1"]), out)
+    assert (outcome.counts, outcome.left) == ({"ok": 4, "failed": 1}, 0)
+    (failed,) = [record for record in records(out) if record.status == "failed"]
     assert failed.params["contender"] == contender
     assert failed.reason == f"{expected}; the case's other rounds are not tried"
-    assert len({record.process for record in records if record.status == "ok"}) == 2
+    assert len({record.process for record in records(out) if record.status == "ok"}) == 2
+
+
+def test_a_sample_whose_process_is_lost_once_is_taken_by_another(
+    tmp_path: Path, package: Path
+) -> None:
+    out = tmp_path / "run"
+    outcome = run(experiment(tmp_path, package, section(contenders='["fine", "once"]')), out)
+    assert (outcome.counts, outcome.left) == ({"ok": 6}, 0)
+
+
+def test_memory_beyond_its_limit_fails_the_sample_and_nothing_else(
+    tmp_path: Path, package: Path
+) -> None:
+    out = tmp_path / "run"
+    text = section(contenders='["fine", "greedy"]', rounds=1).replace(
+        "probe = false", 'probe = false\nmemory_limit = "512 MiB"'
+    )
+    outcome = run(experiment(tmp_path, package, text), out)
+    assert outcome.counts == {"ok": 1, "failed": 1}
+    (failed,) = [record for record in records(out) if record.status == "failed"]
+    assert failed.reason == "MemoryError"
 
 
 def test_twins_are_marked(tmp_path: Path, package: Path) -> None:
-    text = section(rounds=2) + 'twins = ["fine"]\n'
-    out = tmp_path / "run.jsonl"
-    run_section(experiment(tmp_path, package, text), out)
-    records = read_run(out).records
-    assert [record.params["contender"] for record in records if record.extra.get(TWIN)] == [
-        "fine",
-        "fine",
-    ]
-    assert len({key_of(record) for record in records}) == len(records) == 6
+    out = tmp_path / "run"
+    run(experiment(tmp_path, package, section(rounds=2) + 'twins = ["fine"]\n'), out)
+    found = records(out)
+    assert [r.params["contender"] for r in found if r.extra.get("twin")] == ["fine", "fine"]
+    assert len({key_of(record) for record in found}) == len(found) == 6
 
 
 class ProbeOfTests:
@@ -169,130 +207,89 @@ class ProbeOfTests:
         return Limits(sequential_read=self.speed)
 
 
-def test_limits_are_probed_at_both_ends_and_in_each_round_and_the_best_one_counts(
+def test_limits_are_probed_at_both_ends_and_in_between_and_the_best_one_counts(
     tmp_path: Path, package: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runner, "LimitProbe", ProbeOfTests)
+    monkeypatch.setattr(share_module, "LimitProbe", ProbeOfTests)
+    monkeypatch.setattr(share_module, "REFRESH_SECONDS", 0.0)
     text = section(rounds=2).replace("probe = false", "probe = true")
-    out = tmp_path / "run.jsonl"
-    outcome = run_section(experiment(tmp_path, package, text), out)
-    run = read_run(out)
-    assert [(line.when, line.round) for line in run.limits] == [
+    out = tmp_path / "run"
+    outcome = run(experiment(tmp_path, package, text), out)
+    (found,) = runs(out)
+    assert [(line.when, line.round) for line in found.limits] == [
         ("begin", None),
         ("round", 0),
         ("round", 1),
         ("end", None),
     ]
-    assert [line.limits["sequential_read"] for line in run.limits] == [100.0, 200.0, 300.0, 300.0]
-    ideals = [record.ideal_seconds for record in run.records]
+    assert [line.limits["sequential_read"] for line in found.limits] == [100, 200, 300, 300]
+    ideals = [record.ideal_seconds for record in found.records]
     assert ideals == pytest.approx([1 / 200, 1 / 200, 1 / 300, 1 / 300])
     assert outcome.drifted == pytest.approx({"sequential_read": 2.0})
 
 
-def test_a_run_does_not_overwrite_another_one(tmp_path: Path, package: Path) -> None:
-    out = tmp_path / "run.jsonl"
-    run_section(experiment(tmp_path, package, section(rounds=1)), out)
-    before = out.read_bytes()
-    with pytest.raises(InputError, match="exists already"):
-        run_section(experiment(tmp_path, package, section(rounds=1)), out)
-    assert out.read_bytes() == before
-
-
 def test_a_finished_run_has_nothing_left(tmp_path: Path, package: Path) -> None:
-    out = tmp_path / "run.jsonl"
-    text = section(contenders='["fine", "refused"]')
-    defined = experiment(tmp_path, package, text)
-    first = run_section(defined, out)
-    before = out.read_bytes()
-    again = run_section(defined, out, resume=True)
+    out, seen = tmp_path / "run", Seen()
+    defined = experiment(tmp_path, package, section(contenders='["fine", "refused"]'))
+    first = run(defined, out)
+    before = {path: path.read_bytes() for path in out.glob("*.jsonl")}
+    again = run(defined, out, seen)
     assert again.counts == first.counts == {"ok": 3, "skipped": 1}
-    assert out.read_bytes() == before
+    assert (again.new, again.left, seen.lines) == (0, 0, [])
+    assert len(seen.before) == 6
+    assert {path: path.read_bytes() for path in out.glob("*.jsonl")} == before
 
 
-@pytest.mark.parametrize(("fact", "name"), [("machine_name", "machine"), ("machine", "commit")])
-def test_a_run_of_another_machine_or_commit_is_not_mixed_with_this_one(
-    tmp_path: Path, package: Path, fact: str, name: str
-) -> None:
-    out = tmp_path / "run.jsonl"
-    run_section(experiment(tmp_path, package, section(rounds=1)), out)
-    first, *rest = out.read_text().splitlines()
-    header = json.loads(first)
-    header[fact] = "another" if fact == "machine_name" else {"git": {"commit": "abc"}}
-    out.write_text("\n".join([json.dumps(header), *rest]) + "\n")
-    with pytest.raises(InputError, match=f"the run was begun with {name} "):
-        define_again(read_run(out), tmp_path / "data")
+def test_a_wider_grid_takes_only_what_is_new(tmp_path: Path, package: Path) -> None:
+    out = tmp_path / "run"
+    run(experiment(tmp_path, package, section(rounds=2)), out)
+    wider = section(contenders='["fine", "other", "slow"]', rounds=3)
+    outcome = run(experiment(tmp_path, package, wider), out)
+    assert (outcome.new, outcome.counts, outcome.left) == (9 - 4, {"ok": 9}, 0)
+    assert set(Counter(map(key_of, records(out))).values()) == {1}
 
 
-def test_kill_in_the_middle_keeps_what_was_taken_and_resume_takes_the_rest_once(
+def test_failed_samples_are_taken_again_only_when_that_is_asked_for(
     tmp_path: Path, package: Path
 ) -> None:
-    file = tmp_path / "toy.toml"
-    file.write_text(section(contenders='["slow", "fine", "refused"]', rounds=30))
-    out = tmp_path / "run.jsonl"
-    base = [sys.executable, "-m", "harness.cli", "run"]
-    where = ["--dir", str(tmp_path / "data")]
-    source = ["toy", "--file", str(file), "--benchmarks", str(package), "--out", str(out)]
-    process = subprocess.Popen([*base, *source, *where], stderr=subprocess.DEVNULL)
-    wait_for_samples(out, 8)
-    process.kill()
-    process.wait()
-    before = out.read_bytes()
-    taken = read_run(out).records
-    assert 8 <= len(taken) < 61
-    wait_until_gone(taken[0].process)
-
-    done = subprocess.run(
-        [*base, "--resume", str(out), *where], capture_output=True, text=True, timeout=120
-    )
-    assert (done.returncode, f"results: {out}" in done.stdout) == (0, True), done.stderr
-    run = read_run(out)
-    assert run.notes == ()
-    assert out.read_bytes().startswith(before[: before.rfind(b"\n") + 1])
-    keys = Counter(key_of(record) for record in run.records)
-    assert set(keys.values()) == {1}
-    assert len(keys) == 61
+    out = tmp_path / "run"
+    defined = experiment(tmp_path, package, section(contenders='["fine", "first"]', rounds=1))
+    assert run(defined, out).counts == {"ok": 1, "failed": 1}
+    assert run(defined, out).new == 0
+    again = run(defined, out, is_retry=True)
+    assert (again.new, again.counts, again.is_broken) == (1, {"ok": 2}, False)
+    assert run(defined, out, is_retry=True).new == 0
 
 
-def wait_for_samples(path: Path, count: int) -> None:
-    deadline = time.monotonic() + WAIT_SECONDS
-    while not path.exists() or path.read_text().count('"kind": "sample"') < count:
-        assert time.monotonic() < deadline, "the run takes no samples"
-        time.sleep(0.02)
+def test_strict_shares_have_disjoint_cells_and_together_all(tmp_path: Path, package: Path) -> None:
+    out = tmp_path / "run"
+    text = section(rounds=1).replace("size = [1]", "size = [1, 2, 3, 4, 5]")
+    defined = experiment(tmp_path, package, text, words=["jobs=3"])
+    counts = [run(defined, out, position=position).new for position in range(3)]
+    assert counts == [4, 4, 2]
+    assert set(Counter(map(key_of, records(out))).values()) == {1}
+    assert len(list(out.glob("*.jsonl"))) == 3
 
 
-def wait_for(path: Path) -> None:
-    deadline = time.monotonic() + WAIT_SECONDS
-    while not path.exists():
-        assert time.monotonic() < deadline, f"{path} does not appear"
-        time.sleep(0.01)
+def test_two_runs_at_once_on_one_machine_are_refused(tmp_path: Path, package: Path) -> None:
+    defined = experiment(tmp_path, package, section())
+    directory = defined.call.directory
+    with (
+        machine_reserved(directory, "bench-core run other", shared=False),
+        pytest.raises(InputError, match=rf"process {os.getpid()} \(bench-core run other\) is meas"),
+    ):
+        run(defined, tmp_path / "run")
+    assert run(defined, tmp_path / "run").left == 0
 
 
-def wait_until_gone(process: int) -> None:
-    deadline = time.monotonic() + WAIT_SECONDS
-    while True:
-        try:
-            os.kill(process, 0)
-        except ProcessLookupError:
-            return
-        assert time.monotonic() < deadline, "the samples' process outlives its parent"
-        time.sleep(0.02)
-
-
-def test_an_interrupt_ends_the_run_in_the_middle_of_a_sample(tmp_path: Path, package: Path) -> None:
-    file = tmp_path / "toy.toml"
-    file.write_text(section(contenders='["fine", "other", "sleeps"]', rounds=2))
-    out = tmp_path / "run.jsonl"
-    command = [sys.executable, "-m", "harness.cli", "run", "toy", "--file", str(file)]
-    command += ["--benchmarks", str(package), "--out", str(out), "--dir", str(tmp_path / "data")]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    wait_for_samples(out, 2)
-    wait_for(tmp_path / "data" / "left behind")
-    process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=WAIT_SECONDS)
-    assert process.returncode == 130
-    assert "Traceback" not in said
-    assert "interrupted" in said
-    run = read_run(out)
-    assert (len(run.records), run.notes) == (2, ())
-    assert list((tmp_path / "data").iterdir()) == []
-    wait_until_gone(run.records[0].process)
+def test_a_folder_of_another_code_or_section_is_refused(tmp_path: Path, package: Path) -> None:
+    out = tmp_path / "run"
+    defined = experiment(tmp_path, package, section(rounds=1))
+    run(defined, out)
+    (package / "more.py").write_text('"""Another code."""\n')
+    with pytest.raises(InputError, match=r"holds results of code '.*choose another folder"):
+        run(defined, out)
+    (package / "more.py").unlink()
+    other = replace(defined, call=replace(defined.call, is_test=True))
+    with pytest.raises(InputError, match=r"holds results of section 'toy', this is 'toy-test'"):
+        run(other, out)

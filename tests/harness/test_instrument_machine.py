@@ -103,7 +103,7 @@ def described_from(folder: Path) -> Any:
 @pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
 def test_the_commit_is_that_of_the_instruments_own_checkout(tmp_path: Path) -> None:
     (tmp_path / "harness").mkdir()
-    for name in ("__init__.py", "errors.py", "machine.py"):
+    for name in ("__init__.py", "errors.py", "machine.py", "machine_state.py"):
         shutil.copy(ROOT / "harness" / name, tmp_path / "harness")
     shutil.copytree(ROOT / "prevent_caching", tmp_path / "prevent_caching")
     git(tmp_path, "init", "-q")

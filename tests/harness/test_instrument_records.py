@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import threading
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,16 @@ from hypothesis import strategies as st
 from harness import records
 from harness.cache import CacheState
 from harness.errors import InputError
-from harness.records import LimitsLine, Record, RunHeader, RunWriter, read_records, read_run
+from harness.record_lines import seal
+from harness.records import (
+    CellLine,
+    LimitsLine,
+    Record,
+    RunHeader,
+    RunWriter,
+    read_records,
+    read_run,
+)
 
 V1 = Path(__file__).parent / "data" / "run_v1.jsonl"
 
@@ -68,13 +78,16 @@ def test_a_run_is_read_as_it_was_written(tmp_path: Path) -> None:
     path = tmp_path / "folder" / "run.jsonl"
     begin = LimitsLine("begin", {"memcpy": 1e10}, taken_at=records.utc_now())
     of_round = LimitsLine("round", {"memcpy": 9e9}, round=1)
+    cell = CellLine("0a1b", "begin", "writes", "model=resnet18", records.utc_now())
     with RunWriter.create(path, HEADER) as writer:
         writer.limits(begin)
+        writer.cell(cell)
         writer.sample(sample(1, status="failed", reason="wrong answer: ü"))
         writer.limits(of_round)
     run = read_run(path)
     assert run.header == HEADER
     assert run.limits == (begin, of_round)
+    assert run.cells == (cell,)
     assert run.records == (sample(1, status="failed", reason="wrong answer: ü"),)
     assert run.notes == ()
 
@@ -95,7 +108,7 @@ def test_a_run_never_overwrites_another(tmp_path: Path) -> None:
     assert path.read_bytes() == content
 
 
-def test_a_torn_last_line_is_left_out_and_cut_off_on_resuming(tmp_path: Path) -> None:
+def test_a_torn_last_line_is_left_out(tmp_path: Path) -> None:
     whole = written(tmp_path / "whole.jsonl").read_bytes()
     second_last = whole[:-1].rfind(b"\n") + 1
     for cut in range(second_last + 1, len(whole) - 1):
@@ -104,18 +117,12 @@ def test_a_torn_last_line_is_left_out_and_cut_off_on_resuming(tmp_path: Path) ->
         run = read_run(path)
         assert run.records == (sample(0), sample(1))
         assert run.notes == (f"{path}:4: left out a last line that is not whole",)
-        with RunWriter.resume(path) as writer:
-            writer.sample(sample(2))
-        assert path.read_bytes() == whole
 
 
 def test_a_last_line_without_its_end_is_whole(tmp_path: Path) -> None:
     path = written(tmp_path / "run.jsonl")
     path.write_bytes(path.read_bytes()[:-1])
     assert len(read_run(path).records) == 3
-    with RunWriter.resume(path) as writer:
-        writer.sample(sample(3))
-    assert [record.params["number"] for record in read_run(path).records] == [0, 1, 2, 3]
 
 
 def test_zeros_after_a_power_failure_are_a_torn_line(tmp_path: Path) -> None:
@@ -129,7 +136,7 @@ def test_a_damaged_line_in_the_middle_names_file_and_line(tmp_path: Path) -> Non
     path = written(tmp_path / "run.jsonl")
     lines = path.read_bytes().splitlines(keepends=True)
     path.write_bytes(b"".join([*lines[:2], lines[2][:20] + b"\n", *lines[3:]]))
-    for use in (read_run, read_records, RunWriter.resume):
+    for use in (read_run, read_records):
         with pytest.raises(InputError, match=r"run\.jsonl:3: not a JSON object"):
             use(path)
 
@@ -138,9 +145,39 @@ def edited(path: Path, number: int, **fields: Any) -> Path:
     """Change fields of one line (from 1); None takes a field away."""
     lines = written(path).read_text().splitlines()
     line = {**json.loads(lines[number - 1]), **fields}
-    lines[number - 1] = json.dumps({key: value for key, value in line.items() if value is not None})
+    del line["crc32"]
+    kept = {key: value for key, value in line.items() if value is not None}
+    lines[number - 1] = seal(kept).decode().rstrip()
     path.write_text("\n".join(lines) + "\n")
     return path
+
+
+@given(st.data())
+def test_a_changed_byte_is_found(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    path = written(tmp_path_factory.mktemp("records") / "run.jsonl")
+    content = bytearray(path.read_bytes())
+    position = data.draw(st.integers(0, len(content) - 2).filter(lambda at: content[at] != 10))
+    content[position] ^= data.draw(st.sampled_from((1, 2, 4, 16)))
+    if content[position] == 10:
+        return  # a line more is not a changed byte of a line
+    path.write_bytes(content)
+    try:
+        run = read_run(path)
+    except InputError:
+        return
+    # A line that is no JSON any more may be a last one that a crash tore.
+    assert len(run.notes) == 1 and run.records == (sample(0), sample(1))
+
+
+def test_a_figure_changed_by_hand_is_refused(tmp_path: Path) -> None:
+    path = written(tmp_path / "run.jsonl")
+    path.write_text(path.read_text().replace('"value": 1.5', '"value": 0.5'))
+    with pytest.raises(
+        InputError, match=r"run\.jsonl:3: its checksum differs; the line was changed"
+    ):
+        read_run(path)
 
 
 @pytest.mark.parametrize(
@@ -148,7 +185,7 @@ def edited(path: Path, number: int, **fields: Any) -> Path:
     [
         (1, {"kind": "sample"}, "does not begin with a run's header"),
         (1, {"machine_name": None}, r":1: a run line lacks fields.*machine_name"),
-        (2, {"schema": 99}, r":2: written with schema 99.*reads up to 1; use a newer"),
+        (2, {"schema": 99}, r":2: written with schema 99.*reads up to 2; use a newer"),
         (2, {"schema": None}, ":2: no schema number"),
         (3, {"benchmark": None}, r":3: a sample line lacks fields.*benchmark"),
         (3, {"status": "great"}, ":3: status 'great' is not one of ok, failed"),
@@ -160,6 +197,14 @@ def test_what_cannot_be_read_is_said(
 ) -> None:
     with pytest.raises(InputError, match=message):
         read_run(edited(tmp_path / "run.jsonl", number, **fields))
+
+
+def test_a_full_disk_is_one_line_that_says_what_to_do() -> None:
+    writer = RunWriter(Path("/dev/full"), os.open("/dev/full", os.O_WRONLY))
+    with pytest.raises(
+        InputError, match=r"/dev/full cannot be written: No space left.*run the same"
+    ):
+        writer.sample(sample())
 
 
 def test_a_missing_and_an_empty_file_are_told_apart(tmp_path: Path) -> None:

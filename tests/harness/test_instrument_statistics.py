@@ -155,7 +155,9 @@ def test_pairing_uses_rounds_of_both_sides_only() -> None:
     [
         (0.70, 0.90, "faster"),
         (0.70, 0.96, "cannot tell"),
-        (0.99, 1.01, "cannot tell"),
+        (0.99, 1.01, "unchanged"),
+        (1 / 1.05, 1.05, "unchanged"),
+        (0.94, 1.01, "cannot tell"),
         (0.80, 1.30, "cannot tell"),
         (1.04, 1.30, "cannot tell"),
         (1.06, 1.30, "slower"),
@@ -167,6 +169,29 @@ def test_a_verdict_needs_the_whole_interval(low: float, high: float, expected: s
     mirrored = Ratio(1 / found.value, 1 / high, 1 / low, 6, 6, 6)
     opposite = {"faster": "slower", "slower": "faster"}
     assert verdict(mirrored) == opposite.get(expected, expected)
+
+
+@pytest.mark.parametrize(("groups", "expected"), [(5, "cannot tell"), (6, "unchanged")])
+def test_few_groups_that_agree_by_chance_are_no_proof_that_nothing_changed(
+    groups: int, expected: str
+) -> None:
+    assert verdict(Ratio(1.0, 0.99, 1.01, 60, 60, groups)) == expected
+
+
+def test_the_threshold_decides_what_is_unchanged() -> None:
+    found = Ratio(1.0, 0.9, 1.1, 6, 6, 6)
+    assert verdict(found) == "cannot tell"
+    assert verdict(found, threshold=0.15) == "unchanged"
+
+
+def test_the_same_code_is_found_unchanged_and_never_another() -> None:
+    generator = np.random.default_rng(11)
+    found = [
+        verdict(ratio(*np.exp(0.01 * generator.normal(size=(2, 12))), seed=trial, resamples=500))
+        for trial in range(40)
+    ]
+    assert set(found) <= {"unchanged", "cannot tell"}
+    assert found.count("unchanged") >= 36
 
 
 def test_the_threshold_is_twice_the_spread_of_an_aa_run() -> None:
@@ -182,7 +207,8 @@ def test_an_aa_comparison_is_never_told_apart_by_its_own_threshold() -> None:
         values = np.exp(0.1 * generator.normal(size=(2, 12)))
         rounds = list(range(12))
         threshold = threshold_from_aa(statistics.round_ratios(*values, rounds, rounds))
-        assert verdict(ratio(*values, seed=trial, resamples=500), threshold) == "cannot tell"
+        found = verdict(ratio(*values, seed=trial, resamples=500), threshold)
+        assert found in ("unchanged", "cannot tell")
 
 
 @pytest.mark.parametrize(

@@ -116,7 +116,8 @@ def two_runs(tmp_path: Path, factor: float, **changed: object) -> tuple[Path, Pa
 @pytest.mark.parametrize(
     ("factor", "code", "last"),
     [
-        (1.0, 0, "3 cases: 3 cannot tell"),
+        (1.0, 0, "3 cases: 3 unchanged"),
+        (1.04, 4, "3 cases: 3 cannot tell"),
         (0.5, 0, "3 cases: 3 faster"),
         (1.5, 1, "3 cases: 3 slower"),
     ],
@@ -186,7 +187,7 @@ def test_compare_takes_thresholds_from_an_aa_run(
 
     code, out, _ = run(capsys, "compare", a, b, "--aa", aa)
 
-    assert code == 0
+    assert code == 4
     assert "100 %" in out
 
 
@@ -226,5 +227,11 @@ def test_help_states_the_exit_codes(capsys: pytest.CaptureFixture[str]) -> None:
     code, out, _ = run(capsys, "compare", "--help")
 
     assert code == 0
-    for number in ("0  nothing is slower", "1  something is slower", "2  bad input", "3  broken"):
+    for number in (
+        "0  nothing is slower",
+        "1  something is slower",
+        "2  bad input",
+        "3  broken",
+        "4  cannot tell",
+    ):
         assert number in out

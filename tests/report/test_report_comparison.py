@@ -41,7 +41,7 @@ def judged(a: list[object], b: list[object]) -> Compared:
 
 @pytest.mark.parametrize(
     ("factor", "expected", "code"),
-    [(1.5, "slower", 1), (0.5, "faster", 0), (1.0, "cannot tell", 0), (1.06, "cannot tell", 0)],
+    [(1.5, "slower", 1), (0.5, "faster", 0), (1.0, "unchanged", 0), (1.06, "cannot tell", 4)],
 )
 def test_times_are_judged_by_their_interval(factor: float, expected: str, code: int) -> None:
     found = judged(around(1.0), around(factor, seed=1))
@@ -60,6 +60,15 @@ def test_the_threshold_is_the_benchmark_s_own() -> None:
     assert (found.verdict, found.threshold) == ("cannot tell", 0.6)
 
 
+def test_noise_never_widens_what_counts_as_unchanged_but_a_chosen_margin_does() -> None:
+    a, b = side(around(1.0), "a"), side(around(1.2, seed=1), "b")
+    noise = {"layer_loading.WholeModel.time_load": 0.6}.__getitem__
+
+    verdicts = [compare(a, b, noise, margin=margin)[0].verdict for margin in (0.05, 0.3)]
+
+    assert verdicts == ["cannot tell", "unchanged"]
+
+
 SKIPPED = record(None, status="skipped", reason="no device", cache=None)
 FAILED = record(None, status="failed", reason="tensor differs", cache=None)
 UNPROVED = record(1.0, status="unproved", reason="12 % resident")
@@ -75,7 +84,9 @@ OTHER = record(1.0, params={"format": "torch"})
         (around(1.0), [UNPROVED], "cannot tell", "B: unproved, 12 % resident"),
         ([SKIPPED], around(1.0), "new", "A: skipped, no device"),
         ([FAILED], around(1.0), "new", "A: failed, tensor differs"),
-        ([SKIPPED], [SKIPPED], "cannot tell", "A: skipped, no device; B: skipped, no device"),
+        ([UNPROVED], around(1.0), "cannot tell", "A: unproved, 12 % resident"),
+        ([UNPROVED], [SKIPPED], "cannot tell", "A: unproved, 12 % resident; B: skipped, no device"),
+        ([SKIPPED], [SKIPPED], "not compared", "A: skipped, no device; B: skipped, no device"),
         (around(0.0), around(0.0), "cannot tell", "a: found 0.0, a ratio needs positive samples"),
     ],
 )
@@ -133,9 +144,44 @@ def test_a_contender_that_is_not_installed_breaks_nothing_but_a_failed_one_does(
     found, _ = compare_contenders(side(samples, "a"), "format", "safetensors", five_percent)
 
     assert {item.reason: item.verdict for item in found} == {
-        "lmdb: skipped, no lmdb": "cannot tell",
+        "lmdb: skipped, no lmdb": "not compared",
         "1 of 1 sample failed: wrong": "broken",
     }
+
+
+def test_a_base_that_failed_breaks_the_comparison_and_an_absent_one_does_not() -> None:
+    samples = interleaved({"direct": 0.2}, rounds=8)
+    base = {"format": "torch"}
+    failed = [*samples, record(None, status="failed", reason="wrong", params=base)]
+    absent = [*samples, record(None, status="skipped", reason="absent", params=base)]
+    verdicts = []
+    for records in (failed, absent):
+        (found,), _ = compare_contenders(side(records, "a"), "format", "torch", five_percent)
+        verdicts.append(found.verdict)
+
+    assert verdicts == ["broken", "not compared"]
+
+
+def judgement(verdict: str) -> Compared:
+    return Compared("m.time_x", verdict, "seconds", 1.0, 1.0, None, 0.05)
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "code"),
+    [
+        ("faster unchanged new", 0),
+        ("faster not_compared", 0),
+        ("cannot_tell faster unchanged", 4),
+        ("slower cannot_tell", 1),
+        ("broken slower cannot_tell", 3),
+        ("not_compared", 4),
+        ("", 4),
+    ],
+)
+def test_what_is_worst_decides_the_exit_code(verdicts: str, code: int) -> None:
+    found = [judgement(word.replace("_", " ")) for word in verdicts.split()]
+
+    assert exit_code(found) == exit_code(reversed(found)) == code
 
 
 def test_benchmarks_without_the_base_are_named() -> None:

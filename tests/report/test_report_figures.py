@@ -4,15 +4,14 @@ import math
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from unittest import mock
 
 import numpy as np
 import pytest
+from figure_checks import require_apart, require_legible
 from hypothesis import given
 from hypothesis import strategies as st
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
-from matplotlib.text import Text
 from report_builders import LIMITS, SIZE, combinations, interleaved, record, write_run
 
 from harness.report import bar_plan, decomposition, scaling
@@ -103,28 +102,6 @@ def test_the_caption_names_machine_commit_samples_cache_and_date(chart: BarChart
         assert part in chart.caption
 
 
-def drawn_texts(figure: Figure) -> list[Text]:
-    """Return what is really drawn: axes also keep labels of ticks that are out of view."""
-    found: list[Text] = []
-
-    def record_it(text: Text, renderer: object) -> None:
-        if text.get_visible() and text.get_text():
-            found.append(text)
-
-    with mock.patch.object(Text, "draw", record_it):
-        figure.draw_without_rendering()
-    return found
-
-
-def require_legible(figure: Figure) -> None:
-    """Fail if a text is smaller than 7 points or not wholly inside the figure."""
-    for text in drawn_texts(figure):
-        box = text.get_window_extent()
-        assert text.get_fontsize() >= 7, text.get_text()
-        assert box.x0 >= -1 and box.x1 <= figure.bbox.width + 1, text.get_text()
-        assert box.y0 >= -1 and box.y1 <= figure.bbox.height + 1, text.get_text()
-
-
 def test_axes_begin_at_zero_and_hold_every_bar_and_limit(figure: Figure) -> None:
     for axes in figure.axes:
         left, right = axes.get_xlim()
@@ -139,12 +116,7 @@ def test_nothing_is_smaller_than_seven_points_or_cut_off(figure: Figure) -> None
 
 
 def test_no_text_lies_on_another(figure: Figure) -> None:
-    boxes = [(text.get_text(), text.get_window_extent()) for text in drawn_texts(figure)]
-    for number, (one, a) in enumerate(boxes):
-        for other, b in boxes[number + 1 :]:
-            # Lines of text may touch: their boxes include the space for letters below the line.
-            apart = a.x1 <= b.x0 + 1 or b.x1 <= a.x0 + 1 or a.y1 <= b.y0 + 4 or b.y1 <= a.y0 + 4
-            assert apart, f"{one!r} lies on {other!r}"
+    require_apart(figure)
 
 
 def test_ours_differs_from_peers_by_more_than_colour(tmp_path: Path) -> None:

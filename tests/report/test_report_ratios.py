@@ -16,6 +16,7 @@ from harness.report.run_records import rows
 from harness.report.summary import case_samples, summarise
 from harness.report.table import Row, RunFacts, samples_table
 from harness.report.thresholds import aa_thresholds, twin_thresholds
+from harness.statistics import verdict
 
 
 def table(records: list[object], run: str = "run") -> pd.DataFrame:
@@ -70,6 +71,12 @@ def test_stored_statistics_are_compared_by_their_intervals() -> None:
     found = ratio_of(stored(2.0, 1.9, 2.2), stored(1.0, 0.9, 1.1))
 
     assert (found.value, found.low, found.high) == pytest.approx((2.0, 1.9 / 1.1, 2.2 / 0.9))
+
+
+def test_stored_statistics_can_show_that_nothing_changed() -> None:
+    found = ratio_of(stored(1.0, 0.99, 1.01), stored(1.0, 0.99, 1.01))
+
+    assert (found.groups, verdict(found)) == (12, "unchanged")
 
 
 def test_an_interval_that_reaches_zero_says_nothing() -> None:
@@ -130,6 +137,12 @@ def test_a_noisy_benchmark_needs_more_for_a_verdict() -> None:
         "torch": "cannot tell",
     }
     assert set(cases["threshold"]) == {1.2}
+
+
+def test_contenders_that_take_the_same_time_are_alike() -> None:
+    cases = best_peers(interleaved({"direct": 0.2, "safetensors": 0.2}, rounds=12))
+
+    assert cases.loc["direct", "verdict"] == "alike"
 
 
 def test_only_the_same_work_is_compared() -> None:

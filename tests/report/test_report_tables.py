@@ -171,8 +171,8 @@ def test_warnings(tmp_path: Path) -> None:
     assert "limits drifted by more than 20 % during the run: sequential_read -50%" in text
     assert "uncommitted changes" in text
     assert "load average 7.5 on 2 cores" in text
-    assert "1 case faster than the ideal time" in text
-    assert "fewer than 6 samples" in text
+    assert "faster than the ideal time (233 %)" in text
+    assert "2 samples, fewer than 6" in text
 
 
 def test_a_quiet_run_has_no_warnings(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.report import units
+from harness import units
 
 
 @pytest.mark.parametrize(
@@ -56,3 +56,18 @@ def test_span_names_a_shared_unit_once() -> None:
 def test_tick_has_no_zeros_behind_the_point() -> None:
     assert units.tick(0.01, "seconds") == "10 ms"
     assert units.tick(1e6, "bytes") == "1 MB"
+
+
+@pytest.mark.parametrize(
+    ("largest", "unit", "expected"),
+    [
+        (0.25, "seconds", (1e-3, "ms")),
+        (900.0, "seconds", (1.0, "s")),
+        (0.0, "seconds", (1e-9, "ns")),
+        (2.5e9, "bytes", (1e9, "GB")),
+        (0.2, "GB/s", (1.0, "GB/s")),
+        (7.0, "", (1.0, "")),
+    ],
+)
+def test_the_scale_of_an_axis(largest: float, unit: str, expected: tuple[float, str]) -> None:
+    assert units.scale_of(largest, unit) == expected

@@ -23,6 +23,14 @@ def digits(value: float) -> str:
     return f"{value:.{max(2 - magnitude, 0)}f}"
 
 
+def scale_of(largest: float, unit: str) -> tuple[float, str]:
+    """Return what to divide values by on an axis that reaches ``largest``, and their unit then."""
+    if unit not in ("seconds", "bytes"):
+        return 1.0, unit
+    scales = _SECONDS if unit == "seconds" else _BYTES
+    return next((item for item in scales if largest >= item[0]), scales[-1])
+
+
 def tick(value: float, unit: str) -> str:
     """Return a round value, as on an axis, such as ``10 ms``: no zeros behind the point."""
     number, _, name = quantity(value, unit).partition(" ")

@@ -1,0 +1,1 @@
+"""My benchmarks: one file a subject, one class a question."""
