@@ -12,7 +12,7 @@ ON_PATH := PATH="$(abspath $(BIN)):$$PATH"
 help:
 	@echo "make bench      write and load models through every format, then figures and a report"
 	@echo "make test       the tests"
-	@echo "make test-slow  the long ones: crash loops, asv's own environments, statistics by simulation"
+	@echo "make test-slow  the long ones: kills at random points, crash loops, asv's own environments, statistics by simulation"
 	@echo "make quick      every benchmark once, through pytest (under 90 s)"
 	@echo "make lint       ruff and mypy"
 	@echo "make asv-smoke  one benchmark through an asv environment of its own"
@@ -20,10 +20,11 @@ help:
 
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --constraint constraints.txt --editable '.[dev,storage]'
+	$(BIN)/python -m pip install --constraint constraints.txt --editable '.[dev,all]'
 	@touch $@
 
-# A run with failed samples (exit code 3) has a report, too, and then fails.
+# What was measured before of the same code on this machine is kept; `bench-core run quick --force`
+# measures it again. A run with failed samples (exit code 3) has a report, too, and then fails.
 bench: $(INSTALLED)
 	@status=0; $(BIN)/bench-core run quick || status=$$?; \
 	case $$status in 0|3) $(BIN)/bench-core report && exit $$status;; *) exit $$status;; esac
