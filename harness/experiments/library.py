@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, TypeGuard
 
+from harness import toml_reader
 from harness.errors import InputError, nearest
 from harness.experiments.sections import RESOLVED, Section, parse
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib  # type: ignore[import-not-found, unused-ignore]
 
 EMBEDDED: Final = Path(__file__).parent
 
@@ -186,10 +181,10 @@ def _merged_by_name(
 def _tables(path: Path) -> dict[str, dict[str, Any]]:
     """Return the sections of a file."""
     try:
-        content: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
+        content: dict[str, Any] = toml_reader.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (toml_reader.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: no valid TOML: {error}") from error
     strays = [key for key, value in content.items() if not isinstance(value, dict)]
     if strays:

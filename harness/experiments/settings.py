@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from harness import toml_reader
 from harness.errors import InputError, nearest
 from harness.experiments.sections import Section, parse
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib  # type: ignore[import-not-found, unused-ignore]
 
 SCALARS: Final = (
     "rounds",
@@ -135,6 +130,6 @@ def _require_one(key: str, values: Sequence[Any], where: str) -> None:
 
 def _value(text: str) -> Any:
     try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+        return toml_reader.loads(f"value = {text}")["value"]
+    except toml_reader.TOMLDecodeError:
         return text

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -10,13 +9,9 @@ from typing import Annotated, Any, Final
 from pydantic import BaseModel, ConfigDict, Field, StrictStr, ValidationError, field_validator
 from pydantic_core import ErrorDetails
 
+from harness import toml_reader
 from harness.errors import InputError, nearest
 from harness.figure_spec import FigureSpec
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib  # type: ignore[import-not-found, unused-ignore]
 
 DESCRIPTION: Final = "figures.toml"
 """The file that makes a folder a set of published figures."""
@@ -120,10 +115,10 @@ def read_set(folder: Path) -> PublishedSet:
     """
     path = folder / DESCRIPTION
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
+        content = toml_reader.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (toml_reader.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: no valid TOML: {error}") from error
     try:
         return PublishedSet.model_validate(content)

@@ -183,6 +183,8 @@ def number_values(axes: Axes, values: Sequence[float], *, is_log: bool) -> None:
 
 def compact(value: float, _: object = None) -> str:
     """Return a number on an axis in six letters or so."""
+    if value == round(value) and abs(value) < 1e5:
+        return f"{value:,.0f}"
     for scale, least, letter in ((1e9, 1e9, "G"), (1e6, 1e6, "M"), (1e3, 1e4, "k")):
         if abs(value) >= least:
             return f"{value / scale:g}{letter}"
