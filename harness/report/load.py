@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from harness.errors import InputError
 from harness.report import asv_results, fields, published, pytest_results, run_records, table
+from harness.report.retried import without_retried
 from harness.report.run_records import SHARED
 from harness.report.settings import settings_of
 from harness.report.table import Results, Row, RunFacts
@@ -40,7 +41,7 @@ def load(paths: Sequence[Path], *, allow_different: bool = False) -> Results:
     if not files:
         raise InputError(f"{where}: no results found (run files, asv or pytest-benchmark JSON)")
     loaded = _each_run_once([loader(file) for file, loader in files.items()], notes)
-    loaded = _each_code_once(loaded)
+    loaded = without_retried(_each_code_once(loaded), notes)
     rows = [row for _, part in loaded for row in part]
     if not rows:
         raise InputError(f"{where}: no samples found")

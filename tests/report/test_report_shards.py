@@ -137,3 +137,24 @@ def test_what_a_benchmark_noted_is_in_the_table(tmp_path: Path) -> None:
 
     assert row["extra"] == {"top1": 0.7}
     assert (row["seed"], row["phases"], row["is_twin"]) == (3.0, {"read": 0.1}, True)
+
+
+def test_a_failed_sample_that_was_taken_again_is_left_out_and_noted(tmp_path: Path) -> None:
+    samples = interleaved({"direct": 0.1}, rounds=3)
+    failed = replace(samples[0], status="failed", reason="disk full", value=None)
+    later = replace(samples[0], started_at="2026-11-21T09:00:00.000+00:00")
+    folder = run_folder(tmp_path / "quick" / "box-1", [failed, *samples[1:], later])
+
+    results = load([folder])
+
+    assert list(results.samples["status"]) == ["ok"] * 3
+    assert results.notes == (f"{folder}: 1 failed sample left out, taken again later",)
+
+
+def test_a_sample_that_failed_again_stays_failed(tmp_path: Path) -> None:
+    samples = interleaved({"direct": 0.1}, rounds=3)
+    failed = replace(samples[0], status="failed", reason="disk full", value=None)
+    again = replace(failed, started_at="2026-11-21T09:00:00.000+00:00")
+    folder = run_folder(tmp_path / "quick" / "box-1", [failed, *samples[1:], again])
+
+    assert sorted(load([folder]).samples["status"]) == ["failed", "ok", "ok"]
