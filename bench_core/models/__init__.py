@@ -13,6 +13,7 @@ from bench_core.models.architectures import names
 from bench_core.models.blocks import Block, blocks, group
 from bench_core.models.cached import cached_file
 from bench_core.models.catalogue import build, specs, tensors
+from bench_core.models.chains import chain, chain_names
 from bench_core.models.digests import equal_bytes, tensor_digest, tensors_digest
 from bench_core.models.random_fill import TensorShape, random_tensors
 
@@ -22,6 +23,8 @@ __all__ = [
     "blocks",
     "build",
     "cached_file",
+    "chain",
+    "chain_names",
     "equal_bytes",
     "group",
     "names",

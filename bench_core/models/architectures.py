@@ -8,25 +8,34 @@ from typing import Any, Final
 
 import torch
 from torch import nn
-from torch.overrides import TorchFunctionMode
 
 from bench_core.errors import UnknownNameError, nearest
 from bench_core.models.nt3 import Nt3
+from bench_core.models.skip_initialisation import SkipInitialisation
 from bench_core.models.synthetic import EXAMPLES, parse_synthetic
 
 # Hugging Face's vision classifiers have two labels by default, the published models ImageNet's.
 _IMAGENET: Final = {"num_labels": 1000}
-_LARGE: Final = {
-    "hidden_size": 1024,
-    "num_hidden_layers": 24,
-    "num_attention_heads": 16,
-    "intermediate_size": 4096,
-}
 
 
-def _resnet(depths: list[int], layer_type: str, widths: list[int]) -> Callable[[], nn.Module]:
-    settings = {"depths": depths, "layer_type": layer_type, "hidden_sizes": widths, **_IMAGENET}
-    return _transformers("ResNetConfig", "ResNetForImageClassification", **settings)
+def _classifier(name: str, config: str, model: str) -> Callable[[], nn.Module]:
+    """Return a builder of the classifier with the settings that the architecture has as a chain."""
+
+    def build() -> nn.Module:
+        from bench_core.models.chains import family_of
+
+        settings = family_of(name).configurations[name]
+        return _transformers(config, model, **settings, **_IMAGENET)()
+
+    return build
+
+
+def _resnet(name: str) -> Callable[[], nn.Module]:
+    return _classifier(name, "ResNetConfig", "ResNetForImageClassification")
+
+
+def _vit(name: str) -> Callable[[], nn.Module]:
+    return _classifier(name, "ViTConfig", "ViTForImageClassification")
 
 
 def _transformers(config: str, model: str, **settings: Any) -> Callable[[], nn.Module]:
@@ -40,14 +49,12 @@ def _transformers(config: str, model: str, **settings: Any) -> Callable[[], nn.M
     return build
 
 
-_BOTTLENECK: Final = [256, 512, 1024, 2048]
-
 _BUILDERS: Final[dict[str, Callable[[], nn.Module]]] = {
-    "resnet18": _resnet([2, 2, 2, 2], "basic", [64, 128, 256, 512]),
-    "resnet50": _resnet([3, 4, 6, 3], "bottleneck", _BOTTLENECK),
-    "resnet152": _resnet([3, 8, 36, 3], "bottleneck", _BOTTLENECK),
-    "vit_b_16": _transformers("ViTConfig", "ViTForImageClassification", **_IMAGENET),
-    "vit_l_16": _transformers("ViTConfig", "ViTForImageClassification", **_LARGE, **_IMAGENET),
+    "resnet18": _resnet("resnet18"),
+    "resnet50": _resnet("resnet50"),
+    "resnet152": _resnet("resnet152"),
+    "vit_b_16": _vit("vit_b_16"),
+    "vit_l_16": _vit("vit_l_16"),
     "bert_base": _transformers("BertConfig", "BertModel"),
     "gpt2": _transformers("GPT2Config", "GPT2Model"),
     "nt3": lambda: Nt3(dense=200),
@@ -82,17 +89,5 @@ def build_empty(name: str, device: str | torch.device) -> nn.Module:
             f"unknown model {name!r}; expected one of {', '.join([*_BUILDERS, *EXAMPLES])}"
             f"{nearest(name, [*_BUILDERS, *EXAMPLES])}"
         )
-    with torch.device(device), _SkipInitialisation():
+    with torch.device(device), SkipInitialisation():
         return builder().eval()
-
-
-class _SkipInitialisation(TorchFunctionMode):
-    """Makes every function of `torch.nn.init` a no-op: the values are replaced anyway."""
-
-    def __torch_function__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
-    ) -> Any:
-        kwargs = kwargs or {}
-        if getattr(func, "__module__", None) == "torch.nn.init":
-            return kwargs["tensor"] if "tensor" in kwargs else args[0]
-        return func(*args, **kwargs)

@@ -1,0 +1,37 @@
+"""Models as chains of blocks: what each block computes, and the library's own model beside it."""
+
+from bench_core.models.chains.family import (
+    Family,
+    SplitState,
+    chain,
+    chain_names,
+    family,
+    family_of,
+)
+from bench_core.models.chains.modules import (
+    block_module,
+    initialised,
+    run_blocks,
+    run_chain,
+    skeleton,
+)
+from bench_core.models.chains.spec import Activation, BlockSpec, ChainSpec, InputSpec, Setting
+
+__all__ = [
+    "Activation",
+    "BlockSpec",
+    "ChainSpec",
+    "Family",
+    "InputSpec",
+    "Setting",
+    "SplitState",
+    "block_module",
+    "chain",
+    "chain_names",
+    "family",
+    "family_of",
+    "initialised",
+    "run_blocks",
+    "run_chain",
+    "skeleton",
+]

@@ -1,0 +1,141 @@
+"""ResNets (He et al., "Deep Residual Learning for Image Recognition", CVPR 2016) as chains."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, Final
+
+import torch
+from torch import nn
+
+from bench_core.errors import UnsupportedError
+from bench_core.models.chains.cutting import Places, cut
+from bench_core.models.chains.family import Family, SplitState
+from bench_core.models.chains.spec import BlockSpec, ChainSpec, InputSpec
+
+_BASIC: Final = {"layer_type": "basic", "hidden_sizes": [64, 128, 256, 512]}
+_BOTTLENECK: Final = {"layer_type": "bottleneck", "hidden_sizes": [256, 512, 1024, 2048]}
+
+
+class ResNet(Family):
+    """The stem with its pooling, then a block for each residual layer; the last one pools."""
+
+    name = "resnet"
+    configurations: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "resnet18": {"depths": [2, 2, 2, 2], **_BASIC},
+        "resnet34": {"depths": [3, 4, 6, 3], **_BASIC},
+        "resnet50": {"depths": [3, 4, 6, 3], **_BOTTLENECK},
+        "resnet101": {"depths": [3, 4, 23, 3], **_BOTTLENECK},
+        "resnet152": {"depths": [3, 8, 36, 3], **_BOTTLENECK},
+        "resnet_tiny": {
+            "depths": [2, 2, 2, 2],
+            "layer_type": "basic",
+            "embedding_size": 16,
+            "hidden_sizes": [16, 32, 48, 64],
+        },
+    }
+
+    def configuration(self, **settings: Any) -> Any:
+        """Return transformers' ``ResNetConfig``."""
+        from transformers import ResNetConfig
+
+        return ResNetConfig(**settings)
+
+    def chain(self, configuration: Any, architecture: str) -> ChainSpec:
+        """Return the chain; every residual layer can be re-trained.
+
+        Raises:
+            UnsupportedError: another activation than a ReLU, or another kind of layer.
+        """
+        if configuration.hidden_act != "relu":
+            raise UnsupportedError(
+                f"{architecture}: activation {configuration.hidden_act!r}, only relu is supported"
+            )
+        layers = self._layers(configuration)
+        stem = BlockSpec.of(
+            "resnet.stem", inputs=configuration.num_channels, outputs=configuration.embedding_size
+        )
+        n_blocks = 1 + len(layers)
+        return ChainSpec(
+            architecture=architecture,
+            blocks=(stem, *layers),
+            input=InputSpec("image", (configuration.num_channels, None, None)),
+            feature_dim=configuration.hidden_sizes[-1],
+            cuts=tuple(range(n_blocks, 0, -1)),
+        )
+
+    def module(self, spec: BlockSpec) -> nn.Module:
+        """Return the library's own layer, with the last pooling where the spec says so."""
+        from transformers.models.resnet import modeling_resnet as library
+
+        if spec.kind == "resnet.stem":
+            convolution = library.ResNetConvLayer(
+                spec["inputs"], spec["outputs"], kernel_size=7, stride=2
+            )
+            return nn.Sequential(convolution, nn.MaxPool2d(kernel_size=3, stride=2, padding=1))
+        layer: nn.Module
+        if spec.kind == "resnet.basic":
+            layer = library.ResNetBasicLayer(spec["inputs"], spec["outputs"], stride=spec["stride"])
+        else:
+            layer = library.ResNetBottleNeckLayer(
+                spec["inputs"],
+                spec["outputs"],
+                stride=spec["stride"],
+                downsample_in_bottleneck=spec["downsample_in_bottleneck"],
+            )
+        return nn.Sequential(layer, *_pooling()) if spec["pools"] else nn.Sequential(layer)
+
+    def initialise(self, module: nn.Module) -> None:
+        """Initialise as ``ResNetPreTrainedModel`` does: Kaiming normal, statistics of 0 and 1."""
+        for layer in module.modules():
+            if isinstance(layer, nn.Conv2d):
+                nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
+            elif isinstance(layer, nn.BatchNorm2d):
+                layer.reset_parameters()
+
+    def split(self, configuration: Any, state: Mapping[str, torch.Tensor]) -> SplitState:
+        """Cut the state dict of ``ResNetModel`` or ``ResNetForImageClassification``."""
+        places: list[Places] = [{"0.": "embedder.embedder."}]
+        for stage, depth in enumerate(configuration.depths):
+            places += [{"0.": f"encoder.stages.{stage}.layers.{i}."} for i in range(depth)]
+        chain = self.chain(configuration, self.name)
+        return cut(chain, places, state, prefix="resnet.", head="classifier.1")
+
+    def reference(self, configuration: Any) -> nn.Module:
+        """Return ``ResNetModel``."""
+        from transformers import ResNetModel
+
+        model: nn.Module = ResNetModel(configuration)
+        return model.eval()
+
+    def reference_features(self, model: nn.Module, inputs: Any) -> torch.Tensor:
+        """Return the pooled output."""
+        features: torch.Tensor = model(inputs).pooler_output.flatten(1)
+        return features
+
+    def _layers(self, configuration: Any) -> list[BlockSpec]:
+        depths, widths = configuration.depths, configuration.hidden_sizes
+        layers: list[BlockSpec] = []
+        inputs = configuration.embedding_size
+        for stage, (depth, outputs) in enumerate(zip(depths, widths, strict=True)):
+            halves = stage > 0 or configuration.downsample_in_first_stage
+            for index in range(depth):
+                stride = 2 if index == 0 and halves else 1
+                is_last = stage == len(depths) - 1 and index == depth - 1
+                layers.append(_layer(configuration, inputs, outputs, stride, index == 0, is_last))
+                inputs = outputs
+        return layers
+
+
+def _layer(
+    configuration: Any, inputs: int, outputs: int, stride: int, is_first: bool, pools: bool
+) -> BlockSpec:
+    sizes = {"inputs": inputs, "outputs": outputs, "stride": stride, "pools": pools}
+    if configuration.layer_type == "basic":
+        return BlockSpec.of("resnet.basic", **sizes)
+    early = bool(configuration.downsample_in_bottleneck) and is_first
+    return BlockSpec.of("resnet.bottleneck", downsample_in_bottleneck=early, **sizes)
+
+
+def _pooling() -> tuple[nn.Module, nn.Module]:
+    return nn.AdaptiveAvgPool2d((1, 1)), nn.Flatten()
