@@ -25,6 +25,10 @@ COMMANDS: Final = {
         "harness.commands.limits",
         "probe what this machine's disk, memory and device allow",
     ),
+    "snapshots": (
+        "harness.commands.snapshots",
+        "list, check, clean and compare the models in a store",
+    ),
     "commits": ("harness.commands.commits", "measure a range of commits in this environment"),
     "dashboard": (
         "harness.commands.dashboard",

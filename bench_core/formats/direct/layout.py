@@ -38,12 +38,16 @@ class Layout:
     size: int
 
 
-def layout(tensors: Tensors) -> Layout:
+def layout(tensors: Tensors, metadata: Mapping[str, str] | None = None) -> Layout:
     """Lay tensors out so that as many as possible start at a page of the file.
 
     First come those whose size is a multiple of a page, in the order given, so that each starts
     at a page; then the others, those of wider types first, so that each is aligned for its type.
     The format allows no gap between tensors, and spaces after the header's text.
+
+    Args:
+        tensors: what to store.
+        metadata: what the header shall say beside that.
 
     Raises:
         UnsupportedError: a type or a name that the format cannot store.
@@ -51,7 +55,7 @@ def layout(tensors: Tensors) -> Layout:
     specs = {name: TensorSpec(tuple(t.shape), t.dtype) for name, t in tensors.items()}
     names = sorted(specs, key=lambda name: _rank(specs[name]))
     offsets = dict(zip(names, _offsets(specs, names), strict=True))
-    header = _header(specs, offsets)
+    header = _header(specs, offsets, {**_FORMAT, **(metadata or {})})
     places = [
         Place(name, len(header) + begin, len(header) + end)
         for name, (begin, end) in offsets.items()
@@ -73,8 +77,12 @@ def _offsets(specs: Mapping[str, TensorSpec], names: list[str]) -> Iterator[tupl
         begin = end
 
 
-def _header(specs: Mapping[str, TensorSpec], offsets: Mapping[str, tuple[int, int]]) -> bytes:
-    content: dict[str, object] = {METADATA: _FORMAT}
+def _header(
+    specs: Mapping[str, TensorSpec],
+    offsets: Mapping[str, tuple[int, int]],
+    metadata: Mapping[str, str],
+) -> bytes:
+    content: dict[str, object] = {METADATA: metadata}
     for name, (begin, end) in offsets.items():
         if name == METADATA:
             raise UnsupportedError(f"a tensor cannot be called {METADATA!r}: rename it")

@@ -6,6 +6,7 @@ import bisect
 import errno
 import os
 import threading
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -20,8 +21,8 @@ from bench_core.formats.direct.memory import is_plain
 from bench_core.formats.dtypes import on_host
 
 
-def write_file(path: Path, tensors: Tensors) -> None:
-    """Write ``tensors`` to the new file ``path``; nothing is synced.
+def write_file(path: Path, tensors: Tensors, metadata: Mapping[str, str] | None = None) -> None:
+    """Write ``tensors`` to the new file ``path``, ``metadata`` in its header; nothing is synced.
 
     Where the file system has no direct I/O the same bytes go through the page cache. Memory: the
     arena, and a host copy of those tensors in flight that are not contiguous CPU tensors.
@@ -30,7 +31,7 @@ def write_file(path: Path, tensors: Tensors) -> None:
         OSError: the file exists, the disk is full, the device failed.
         UnsupportedError: a tensor that the format cannot store.
     """
-    sources = _sources(tensors)
+    sources = _sources(tensors, metadata)
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
     try:
         _preallocate(descriptor, sources[-1].end)
@@ -78,9 +79,9 @@ class _Source:
                 self._host = None
 
 
-def _sources(tensors: Tensors) -> list[_Source]:
+def _sources(tensors: Tensors, metadata: Mapping[str, str] | None) -> list[_Source]:
     """Return the parts of the file in order, the header first."""
-    plan = layout(tensors)
+    plan = layout(tensors, metadata)
     header = torch.frombuffer(bytearray(plan.header), dtype=torch.uint8)
     sources = [_Source(0, len(plan.header), header)]
     sources += [_Source(place.begin, place.end, tensors[place.name]) for place in plan.places]
