@@ -1,0 +1,67 @@
+"""What an engine works with: the models, the data, where features go, the limits, the counters."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from bench_core.data import SearchData
+from bench_core.model_search.batches import Batch
+from bench_core.model_search.candidates import Candidates
+from bench_core.model_search.errors import SearchError
+from bench_core.model_search.features import FeatureStore
+from bench_core.model_search.loading import BlockLoader
+from bench_core.model_search.meter import Meter
+from bench_core.models.chains import Activation
+
+
+@dataclass(frozen=True)
+class Context:
+    """One search, as its engine sees it."""
+
+    candidates: Candidates
+    data: SearchData
+    loader: BlockLoader
+    features: FeatureStore
+    meter: Meter
+    device: torch.device
+    budget: int
+    """Bytes for blocks and intermediate results."""
+    num_workers: int
+    """Processes that decode, for the published engines."""
+    whole_models: Path
+    """Folder of whole models in a file each, for the published engines."""
+    advance: Callable[[int], None]
+    """Called with the number of model-batches that were done."""
+
+    def put(self, models: tuple[int, ...], batch: Batch, output: Activation) -> None:
+        """Keep a chain's output as the features of the models that end there."""
+        features = output[0] if isinstance(output, tuple) else output
+        if features.device.type != "cpu":
+            self.meter.count("bytes_from_device", features.nbytes)
+            features = features.cpu()
+        self.features.put([(self.candidates.chains[models[0]], batch, features)])
+        self.advance(len(models))
+
+    def head(self, model: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return weight ``(classes, feature_dim)`` and bias of the classifier a model came with.
+
+        Raises:
+            SearchError: it has none.
+        """
+        snapshot = self.candidates.snapshots[model]
+        if snapshot.head is None:
+            raise SearchError(
+                f"model {snapshot.name} was stored without its classifier, which this proxy score "
+                "needs; take another one, or leave the model out"
+            )
+        tensors = self.loader.store.read_block(snapshot.head)
+        return tensors["weight"], tensors["bias"]
+
+    def missing(self, models: Sequence[int], batch: Batch) -> tuple[int, ...]:
+        """Return the models whose features of a batch are not there yet."""
+        chains = self.candidates.chains
+        return tuple(model for model in models if not self.features.has(chains[model], batch))

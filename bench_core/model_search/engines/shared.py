@@ -1,0 +1,83 @@
+"""Our engine: each distinct block runs once a batch, and is read once if it fits, ahead of its use.
+
+It goes on from Strassenburg et al., "Alsatian", SIGMOD 2025, with the same features bit for bit:
+one pass for test and training items; blocks and inputs are made ready while others are computed
+with; blocks stay in memory by their planned next use; items are decoded once; the order needs the
+least memory that we know to find; only the features are kept at the leaves.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections import defaultdict
+from collections.abc import Sequence
+
+from bench_core.model_search.batches import Batch
+from bench_core.model_search.block_cache import BlockCache
+from bench_core.model_search.context import Context
+from bench_core.model_search.engines.base import Engine
+from bench_core.model_search.engines.run_unit import run_unit
+from bench_core.model_search.inputs import InputFeeder
+from bench_core.model_search.live_results import LiveResults
+from bench_core.model_search.plan import Plan, plan_round
+from bench_core.model_search.planning import ExecutionTree, PrefixTree
+from bench_core.model_search.units_of_work import UnitsOfWork
+
+
+class Shared(Engine):
+    """Blocks in memory across chunks and rounds under a budget, batches streamed when all fit."""
+
+    name = "shared"
+    shares = True
+    scores_together = True
+
+    def __init__(self, context: Context) -> None:
+        super().__init__(context)
+        self._prefixes = PrefixTree.of(context.candidates.keys)
+        self._cache = BlockCache(context.loader.load, context.meter)
+
+    def extract(self, live: Sequence[int], batches: Sequence[Batch]) -> None:
+        """Run the live models' tree over all batches whose features are not there yet."""
+        keys = self.context.candidates.keys
+        self._cache.keep_only(frozenset(key for model in live for key in keys[model]))
+        wanted: dict[tuple[int, ...], list[Batch]] = defaultdict(list)
+        for batch in batches:
+            missing = self.context.missing(live, batch)
+            self.context.advance(len(live) - len(missing))
+            if missing:
+                wanted[missing].append(batch)
+        for models, part in wanted.items():
+            self._run(self._plan(models, part))
+
+    def close(self) -> None:
+        """Forget the blocks."""
+        self._cache.clear()
+
+    def _plan(self, models: Sequence[int], batches: Sequence[Batch]) -> Plan:
+        context = self.context
+        with context.meter.phase("planning"):
+            tree = ExecutionTree.of(self._prefixes.of_models(models))
+            return plan_round(
+                UnitsOfWork(tree, context.candidates),
+                batches,
+                context.candidates.input_bytes,
+                context.budget,
+                self._cache.resident,
+            )
+
+    def _run(self, plan: Plan) -> None:
+        context = self.context
+        feeder = InputFeeder(context.data, context.device, context.meter, context.budget)
+        with (
+            contextlib.closing(self._cache.supply(plan.groups, plan.block_budget)) as blocks,
+            contextlib.closing(feeder.supply(plan.inputs)) as inputs,
+        ):
+            for chunk in plan.chunks:
+                results = LiveResults(context.meter)
+                for step in plan.schedule.steps:
+                    if step.kind == "release":
+                        results.release(step.unit, chunk)
+                    else:
+                        unit = plan.work.tree.units[step.unit]
+                        modules = next(blocks)
+                        run_unit(context, plan.work, unit, modules, chunk, results, inputs)

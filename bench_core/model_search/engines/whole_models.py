@@ -1,0 +1,147 @@
+"""Engines that run each model whole: Base and SHiFT as published, and a tuned Base.
+
+Strassenburg et al., "Alsatian", SIGMOD 2025, section 2; SHiFT there is the authors' own version of
+successive halving (Renggli et al., "SHiFT", VLDB 2023, without its cost-based choices).
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from bench_core.data import Inputs
+from bench_core.data.loader import batches as data_batches
+from bench_core.model_search.batches import Batch, of_split
+from bench_core.model_search.context import Context
+from bench_core.model_search.engines.base import Engine
+from bench_core.model_search.inputs import InputFeeder, to_device
+from bench_core.models.chains import BlockSpec, family, run_chain
+
+
+class WholeModels(Engine):
+    """Base of the engines that share nothing between models."""
+
+    def run(
+        self,
+        model: int,
+        modules: Sequence[nn.Module],
+        batches: Sequence[Batch],
+        inputs: Iterator[Inputs],
+    ) -> None:
+        """Put the features of one model for these batches where the proxy finds them."""
+        context = self.context
+        for batch in batches:
+            given = next(inputs)
+            with context.meter.phase("inference"), torch.inference_mode():
+                features = run_chain(modules, given)
+            context.meter.count("block_executions", len(modules))
+            context.meter.count("item_blocks", len(modules) * len(batch))
+            context.put((model,), batch, features)
+
+
+class Base(WholeModels):
+    """Each model by itself over all data: loaded twice, initialised before it is overwritten.
+
+    The model is read from a file of its own, once for the test and once for the training items;
+    its random initialisation is published behaviour, too. Features go through files.
+    """
+
+    name = "base"
+    halves = False
+    features_on_disk = True
+
+    def prepare(self) -> None:
+        """Write the file of each model that has none yet."""
+        for snapshot in self.context.candidates.snapshots:
+            self.context.loader.store.export(snapshot.name, self._path(snapshot.name))
+
+    def extract(self, live: Sequence[int], batches: Sequence[Batch]) -> None:
+        """Run every model by itself, loaded anew for the test and for the training batches."""
+        for model in live:
+            for split in ("test", "train"):
+                wanted = of_split(batches, split)
+                if wanted:
+                    inputs = decoded_anew(self.context, wanted)
+                    self.run(model, self._load(model), wanted, inputs)
+
+    def _load(self, model: int) -> list[nn.Module]:
+        """Read the model's file, initialise a new model, copy the one into the other."""
+        context, snapshot = self.context, self.context.candidates.snapshots[model]
+        with context.meter.phase("prepare_model"):
+            path = self._path(snapshot.name)
+            state = torch.load(path, weights_only=True)
+            modules = [_initialised(block.spec) for block in snapshot.blocks]
+            nn.Sequential(*modules).load_state_dict(state)
+            loaded = [module.to(context.device) for module in modules]
+        context.meter.count("model_loads")
+        context.meter.count("bytes_loaded", path.stat().st_size)
+        context.meter.count("bytes_loaded_page_cache", path.stat().st_size)
+        if context.device.type != "cpu":
+            context.meter.count("bytes_to_device", snapshot.nbytes)
+        return loaded
+
+    def _path(self, name: str) -> Path:
+        return self.context.whole_models / f"{name}.pt"
+
+
+class Shift(Base):
+    """Base under successive halving: each model is loaded again in every round."""
+
+    name = "shift"
+    halves = True
+
+
+class TunedBase(WholeModels):
+    """Base without its handicaps: what a careful user would write without sharing blocks.
+
+    Each model is loaded once, mapped or read directly into modules that were never initialised;
+    every item is decoded once for all models; features stay in memory.
+    """
+
+    name = "base_tuned"
+    halves = False
+
+    def extract(self, live: Sequence[int], batches: Sequence[Batch]) -> None:
+        """Run every model by itself over all batches."""
+        context = self.context
+        feeder = InputFeeder(context.data, context.device, context.meter, context.budget)
+        inputs = feeder.supply([batch for _ in live for batch in batches])
+        with contextlib.closing(inputs):
+            for model in live:
+                self.run(model, self._load(model), batches, inputs)
+
+    def _load(self, model: int) -> list[nn.Module]:
+        """Read the model's blocks."""
+        context = self.context
+        with context.meter.phase("prepare_model"):
+            blocks = context.candidates.snapshots[model].blocks
+            modules = [context.loader.load(block) for block in blocks]
+        context.meter.count("model_loads")
+        return modules
+
+
+def decoded_anew(context: Context, batches: Sequence[Batch]) -> Iterator[Inputs]:
+    """Yield the inputs of batches of one split, read and decoded by worker processes."""
+    meter = context.meter
+    dataset = context.data.train if batches[0].split == "train" else context.data.test
+    with meter.phase("prepare_data"):
+        loader = data_batches(dataset, [batch.indices for batch in batches], context.num_workers)
+    for batch in batches:
+        with meter.phase("prepare_data"):
+            inputs = to_device(next(loader), context.device, meter)
+        meter.count("items_decoded", len(batch))
+        meter.count("inputs_made", len(batch))
+        yield inputs
+
+
+def _initialised(spec: BlockSpec) -> nn.Module:
+    """Return a block with random values, as a model is made when nothing is skipped."""
+    owner = family(spec.family)
+    with torch.random.fork_rng(devices=[]):
+        module = owner.module(spec)
+        owner.initialise(module)
+    return module.eval()

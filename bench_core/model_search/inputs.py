@@ -1,0 +1,79 @@
+"""Model inputs in the order in which they are used, each item read and decoded once."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Generator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import torch
+
+from bench_core.data import Inputs, SearchData
+from bench_core.model_search.batches import Batch
+from bench_core.model_search.meter import Meter
+
+
+class InputFeeder:
+    """Makes the next batch ready while the one before is computed with.
+
+    A batch that is used again (several base models have no block in common) is kept in its decoded
+    form, uint8 for images, until its last use, as far as ``keep_bytes`` allows.
+    """
+
+    def __init__(
+        self, data: SearchData, device: torch.device, meter: Meter, keep_bytes: int
+    ) -> None:
+        self._data, self._device, self._meter = data, device, meter
+        self._keep_bytes = keep_bytes
+        self._decoded: dict[Batch, Inputs] = {}
+
+    def supply(self, batches: Sequence[Batch]) -> Generator[Inputs]:
+        """Yield the inputs of each batch, on the device.
+
+        Raises:
+            CorruptFileError: an item cannot be decoded.
+        """
+        uses = Counter(batches)
+        pool = ThreadPoolExecutor(1, thread_name_prefix="inputs")
+        try:
+            ahead = pool.submit(self._make, batches[0], uses) if batches else None
+            for index in range(len(batches)):
+                assert ahead is not None
+                with self._meter.phase("prepare_data"):
+                    inputs = ahead.result()
+                if index + 1 < len(batches):
+                    ahead = pool.submit(self._make, batches[index + 1], uses)
+                yield inputs
+        finally:
+            self._decoded.clear()
+            pool.shutdown(wait=True, cancel_futures=True)
+
+    def _make(self, batch: Batch, uses: Counter[Batch]) -> Inputs:
+        dataset = self._data.train if batch.split == "train" else self._data.test
+        decoded = self._decoded.get(batch)
+        if decoded is None:
+            decoded = dataset.decoded(batch.indices)
+            self._meter.count("items_decoded", len(batch))
+        uses[batch] -= 1
+        if not uses[batch]:
+            self._decoded.pop(batch, None)
+        elif sum(map(nbytes, self._decoded.values())) + nbytes(decoded) <= self._keep_bytes:
+            self._decoded[batch] = decoded
+        self._meter.count("inputs_made", len(batch))
+        return to_device(dataset.finished(decoded), self._device, self._meter)
+
+
+def to_device(inputs: Inputs, device: torch.device, meter: Meter) -> Inputs:
+    """Return the inputs on the device."""
+    if device.type == "cpu":
+        return inputs
+    meter.count("bytes_to_device", nbytes(inputs))
+    if isinstance(inputs, tuple):
+        return tuple(tensor.to(device) for tensor in inputs)
+    return inputs.to(device)
+
+
+def nbytes(inputs: Inputs) -> int:
+    """Return the bytes of a batch."""
+    tensors = inputs if isinstance(inputs, tuple) else (inputs,)
+    return sum(tensor.nbytes for tensor in tensors)

@@ -1,0 +1,80 @@
+"""Blocks from the store as modules on the device, and what their reading took."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import torch
+from torch import nn
+
+from bench_core.errors import BenchCoreError, CorruptFileError
+from bench_core.layer_loading import load_timed
+from bench_core.model_search.meter import Meter
+from bench_core.models.chains import block_module
+from bench_core.models.digests import combine, tensor_digest
+from bench_core.snapshots import BlockRef, SnapshotStore
+
+_PAGE: Final = 4096
+
+
+class UnusableBlockError(CorruptFileError):
+    """A block of the store is missing or damaged: its ``key`` says which."""
+
+    def __init__(self, text: str, key: str) -> None:
+        super().__init__(text)
+        self.key = key
+
+
+@dataclass(frozen=True)
+class BlockLoader:
+    """Reads blocks of one store."""
+
+    store: SnapshotStore
+    device: torch.device
+    meter: Meter
+    verify: bool = False
+    """Whether the digest of every block is checked: some second a GB."""
+
+    def load(self, ref: BlockRef) -> nn.Module:
+        """Read a block; every byte has come when this returns.
+
+        Raises:
+            UnusableBlockError: the block is damaged or missing; it is named.
+        """
+        path = self.store.block_path(ref)
+        try:
+            tensors, result = load_timed(path, device=self.device)
+            self._check(tensors, ref)
+            module = block_module(ref.spec, tensors)
+        except (BenchCoreError, FileNotFoundError) as error:
+            is_missing = isinstance(error, FileNotFoundError)
+            reason = "it is missing" if is_missing else " ".join(str(error).split())
+            raise UnusableBlockError(
+                f"{path}: block {ref.spec.kind} {ref.key[-8:]} cannot be used, {reason}; "
+                "`bench-core snapshots verify` lists the models that have it",
+                ref.key,
+            ) from error
+        self._count(result.policy, result.bytes_requested)
+        return module
+
+    def _check(self, tensors: dict[str, torch.Tensor], ref: BlockRef) -> None:
+        if not self.verify:
+            _touch(tensors)
+        elif combine({n: tensor_digest(t) for n, t in tensors.items()}).hex() != ref.parameters:
+            raise CorruptFileError("its bytes are not those that its name promises")
+
+    def _count(self, policy: str, nbytes: int) -> None:
+        self.meter.count("block_loads")
+        self.meter.count("bytes_loaded", nbytes)
+        is_direct = policy in ("direct", "streamed")
+        self.meter.count("bytes_loaded_direct" if is_direct else "bytes_loaded_page_cache", nbytes)
+        if self.device.type != "cpu":
+            self.meter.count("bytes_to_device", nbytes)
+
+
+def _touch(tensors: dict[str, torch.Tensor]) -> None:
+    """Read one byte of each page of mapped tensors, so that computing never waits for the disk."""
+    for tensor in tensors.values():
+        if tensor.is_cpu and tensor.is_contiguous() and tensor.numel():
+            tensor.view(-1).view(torch.uint8)[::_PAGE].sum()

@@ -1,0 +1,21 @@
+"""Planning: what models share, in which order it runs, and how much memory that takes."""
+
+from bench_core.model_search.planning.best_order import best_order
+from bench_core.model_search.planning.chunking import chunks
+from bench_core.model_search.planning.dfs_plus import dfs_plus
+from bench_core.model_search.planning.prefix_tree import PrefixTree
+from bench_core.model_search.planning.schedule import PlanError, Schedule, Step, simulate
+from bench_core.model_search.planning.units import ExecutionTree, Unit
+
+__all__ = [
+    "ExecutionTree",
+    "PlanError",
+    "PrefixTree",
+    "Schedule",
+    "Step",
+    "Unit",
+    "best_order",
+    "chunks",
+    "dfs_plus",
+    "simulate",
+]

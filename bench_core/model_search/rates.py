@@ -1,0 +1,97 @@
+"""How long each distinct block takes for one batch on this machine, measured alone."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from bench_core.model_search.candidates import Candidates
+from bench_core.models.chains import Activation, BlockSpec, block_module, initialised
+from bench_core.models.chains.resources import BlockResources, ItemShape, ItemShapes
+
+
+@dataclass(frozen=True)
+class BlockRates:
+    """Seconds of one batch, by a block's key: weights and input in memory, nothing else running."""
+
+    batch_size: int
+    seconds: Mapping[str, float]
+    flops_per_second: float
+    """Over all distinct blocks: the rate that the machine reaches on these."""
+
+
+def measure_blocks(
+    candidates: Candidates,
+    inputs: ItemShapes,
+    batch_size: int,
+    device: torch.device | str = "cpu",
+    *,
+    repeats: int = 2,
+) -> BlockRates:
+    """Time each distinct architecture of a block once it is warm; the least of some repeats counts.
+
+    Args:
+        candidates: whose blocks.
+        inputs: shapes of an item that the first blocks take.
+        batch_size: items of a batch.
+        device: where to compute.
+        repeats: how often, after one run that does not count.
+    """
+    timed: dict[tuple[BlockSpec, ItemShapes], float] = {}
+    seconds: dict[str, float] = {}
+    flops = total = 0.0
+    for snapshot in candidates.snapshots:
+        given = inputs
+        for block in snapshot.blocks:
+            needs: BlockResources = candidates.resources[block.key]
+            if (block.spec, given) not in timed:
+                taken = _time(block.spec, given, batch_size, torch.device(device), repeats)
+                timed[block.spec, given] = taken
+                flops, total = flops + needs.flops * batch_size, total + taken
+            seconds[block.key] = timed[block.spec, given]
+            given = needs.output
+    return BlockRates(batch_size, seconds, flops / total if total else 0.0)
+
+
+def distinct_runs(keys: Iterable[tuple[str, ...]]) -> list[str]:
+    """Return the last block of every distinct prefix of some chains: what must run at least once.
+
+    A block that stands behind two different prefixes runs twice.
+    """
+    prefixes = {chain[:end] for chain in keys for end in range(1, len(chain) + 1)}
+    return [prefix[-1] for prefix in prefixes]
+
+
+def _time(
+    spec: BlockSpec, inputs: ItemShapes, batch_size: int, device: torch.device, repeats: int
+) -> float:
+    module = block_module(spec, initialised(spec, 0)).to(device)
+    given = _inputs(inputs, batch_size, device)
+    with torch.inference_mode():
+        _once(module, given, device)
+        return min(_once(module, given, device) for _ in range(repeats))
+
+
+def _once(module: nn.Module, given: Activation, device: torch.device) -> float:
+    started = time.perf_counter()
+    module(given)
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter() - started
+
+
+def _inputs(inputs: ItemShapes, batch_size: int, device: torch.device) -> Activation:
+    tensors = tuple(_made(item, batch_size).to(device) for item in inputs)
+    return tensors if len(tensors) > 1 else tensors[0]
+
+
+def _made(item: ItemShape, batch_size: int) -> torch.Tensor:
+    """Return normal values, or ones: token ids and masks."""
+    shape = (batch_size, *item.shape)
+    if not item.dtype.is_floating_point:
+        return torch.ones(shape, dtype=item.dtype)
+    return torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(item.dtype)

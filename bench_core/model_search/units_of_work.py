@@ -1,0 +1,68 @@
+"""What a unit of the execution tree needs in this search: its blocks, bytes and counted work."""
+
+from __future__ import annotations
+
+from bench_core.model_search.batches import Batch
+from bench_core.model_search.candidates import Candidates
+from bench_core.model_search.meter import Meter
+from bench_core.model_search.planning import ExecutionTree, Unit
+from bench_core.models.chains.resources import BlockResources
+from bench_core.snapshots import BlockRef
+
+
+class UnitsOfWork:
+    """A tree whose units know their blocks."""
+
+    def __init__(self, tree: ExecutionTree, candidates: Candidates) -> None:
+        self.tree = tree
+        self._candidates = candidates
+        self._keys = [tree.block_keys(unit) for unit in tree.units]
+
+    def blocks(self, unit: Unit) -> list[BlockRef]:
+        """Return the unit's blocks, in order."""
+        known = self._candidates.blocks
+        return [known[key] for key in self._keys[unit.index]]
+
+    def resources(self, unit: Unit) -> list[BlockResources]:
+        """Return what each of its blocks needs for one item."""
+        return [self._candidates.resources[key] for key in self._keys[unit.index]]
+
+    def block_bytes(self, unit: Unit) -> int:
+        """Return the bytes of the unit's blocks."""
+        return sum(block.nbytes for block in self.blocks(unit))
+
+    @property
+    def output_bytes(self) -> list[int]:
+        """For each unit the bytes an item that later units start from: 0 where there are none."""
+        return [
+            self.resources(unit)[-1].output_bytes if unit.children else 0
+            for unit in self.tree.units
+        ]
+
+    @property
+    def feature_bytes(self) -> list[int]:
+        """For each unit the bytes an item of the features of the models that end there."""
+        return [
+            self.resources(unit)[-1].output[0].nbytes if unit.models else 0
+            for unit in self.tree.units
+        ]
+
+    @property
+    def working_bytes(self) -> int:
+        """Most bytes an item that a block's input and output take while it runs."""
+        most = 0
+        for unit in self.tree.units:
+            parent = self.tree.units[unit.parent] if unit.parent >= 0 else None
+            before = self._candidates.input_bytes
+            if parent is not None:
+                before = self.resources(parent)[-1].output_bytes
+            for needs in self.resources(unit):
+                most = max(most, before + needs.output_bytes)
+                before = needs.output_bytes
+        return most
+
+    def count(self, meter: Meter, unit: Unit, batch: Batch) -> None:
+        """Count that the unit ran over a batch."""
+        n_blocks = len(self._keys[unit.index])
+        meter.count("block_executions", n_blocks)
+        meter.count("item_blocks", n_blocks * len(batch))
