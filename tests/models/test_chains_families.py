@@ -25,10 +25,27 @@ from bench_core.models.chains import (
 )
 from bench_core.models.chains.resources import chain_resources, input_shapes
 
-FAST = ["mlp_tiny", "resnet_tiny", "vit_tiny", "dinov2_tiny", "bert_tiny", "resnet18"]
+FAST = [
+    "mobilenet_v2",
+    "efficientnet_b0",
+    "mlp_tiny",
+    "resnet_tiny",
+    "vit_tiny",
+    "dinov2_tiny",
+    "bert_tiny",
+    "resnet18",
+]
 SLOW = [name for name in chain_names() if name not in FAST and not name.endswith("_tiny")]
 TINY = [name for name in chain_names() if name.endswith("_tiny")]
-N_CUTS = {"resnet18": 9, "resnet34": 17, "vit_b_16": 13, "vit_l_32": 25, "bert_base": 14}
+N_CUTS = {
+    "resnet18": 9,
+    "mobilenet_v2": 19,
+    "efficientnet_b0": 18,
+    "resnet34": 17,
+    "vit_b_16": 13,
+    "vit_l_32": 25,
+    "bert_base": 14,
+}
 
 
 def inputs_of(spec: ChainSpec, batch: int = 2) -> Any:
@@ -184,6 +201,8 @@ def test_a_digest_is_known() -> None:
     ("name", "model"),
     [
         ("resnet_tiny", "ResNetForImageClassification"),
+        ("mobilenet_tiny", "MobileNetV2ForImageClassification"),
+        ("efficientnet_tiny", "EfficientNetForImageClassification"),
         ("vit_tiny", "ViTForImageClassification"),
         ("bert_tiny", "BertForSequenceClassification"),
     ],

@@ -18,6 +18,8 @@ from bench_core.models.chains.spec import BlockSpec, ChainSpec
 _FAMILIES: Final = {
     "mlp": "bench_core.models.chains.mlp:Mlp",
     "resnet": "bench_core.models.chains.resnet:ResNet",
+    "mobilenet_v2": "bench_core.models.chains.mobilenet_v2:MobileNetV2",
+    "efficientnet": "bench_core.models.chains.efficientnet:EfficientNet",
     "vit": "bench_core.models.chains.vit:ViT",
     "dinov2": "bench_core.models.chains.dinov2:Dinov2",
     "bert": "bench_core.models.chains.bert:Bert",
