@@ -1,4 +1,4 @@
-"""How fast a search is planned: prefix tree, execution tree, and the order, up to 100,000 models."""
+"""How fast a search is planned: prefix tree, execution tree, order, up to 100,000 models."""
 
 from __future__ import annotations
 
