@@ -5,9 +5,16 @@ from bench_core.snapshots.errors import (
     ModelExistsError,
     ModelNameError,
     StoreBusyError,
+    UnsafeFileError,
 )
 from bench_core.snapshots.fine_tuning import RankCorrelation, fine_tune, rank_correlation
 from bench_core.snapshots.garbage import Collected, gc
+from bench_core.snapshots.imported import (
+    ImportFailure,
+    import_folder,
+    import_set,
+    import_state_dict,
+)
 from bench_core.snapshots.manifest import BlockRef, Snapshot
 from bench_core.snapshots.sizes import own_bytes, total_bytes, unique_bytes
 from bench_core.snapshots.sources import Source, embedded_sources, sources_of
@@ -21,6 +28,7 @@ __all__ = [
     "BlockRef",
     "Collected",
     "CorruptBlockError",
+    "ImportFailure",
     "ModelExistsError",
     "ModelNameError",
     "RankCorrelation",
@@ -30,9 +38,13 @@ __all__ = [
     "Source",
     "StoreBusyError",
     "Training",
+    "UnsafeFileError",
     "embedded_sources",
     "fine_tune",
     "gc",
+    "import_folder",
+    "import_set",
+    "import_state_dict",
     "own_bytes",
     "rank_correlation",
     "sources_of",

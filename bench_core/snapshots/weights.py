@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import pickle
+import re
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 
-from bench_core.errors import CorruptFileError, UnsupportedError
+from bench_core.errors import BenchCoreError, CorruptFileError, UnsupportedError
+from bench_core.formats.reading import corrupt_file_errors
 from bench_core.snapshots.errors import UnsafeFileError
 
 SAFETENSORS: Final = "model.safetensors"
@@ -25,6 +27,9 @@ _ELSEWHERE: Final = {
     "flax_model.msgpack": "weights of Flax alone; save them with PyTorch",
 }
 """Files that say why a folder has no weights of ours."""
+
+_CODE: Final = re.compile(r"(?:GLOBAL|function|instance of type) (\S+)")
+"""In torch's refusals: the name of what a pickle wanted to import or to call."""
 
 
 def weights_files(folder: Path) -> list[Path]:
@@ -103,39 +108,30 @@ def _shards(index: Path) -> list[Path]:
 
 
 def _read_safetensors(path: Path) -> dict[str, torch.Tensor]:
-    try:
-        with safe_open(path, framework="pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except SafetensorError as error:
-        raise CorruptFileError(f"{path}: no safetensors file, or damaged: {error}") from error
+    with corrupt_file_errors(path), safe_open(path, framework="pt") as file:
+        return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
 
 
 def _read_pickle(path: Path) -> dict[str, torch.Tensor]:
-    try:
-        # Only the archives that torch writes since 1.6 can be mapped.
-        content = torch.load(
-            path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path)
-        )
-    except pickle.UnpicklingError as error:
-        raise _refusal(path, error) from error
-    except (RuntimeError, EOFError, ValueError, KeyError, AttributeError) as error:
-        raise CorruptFileError(
-            f"{path}: no file of torch.save, or damaged: {_first_line(error)}"
-        ) from error
+    # Only the archives that torch writes since 1.6 can be mapped.
+    can_map = zipfile.is_zipfile(path)
+    with corrupt_file_errors(path):
+        try:
+            content = torch.load(path, map_location="cpu", weights_only=True, mmap=can_map)
+        except pickle.UnpicklingError as error:
+            raise _refusal(path, error) from error
     return _state_dict(path, content)
 
 
-def _refusal(path: Path, error: pickle.UnpicklingError) -> UnsafeFileError | CorruptFileError:
+def _refusal(path: Path, error: pickle.UnpicklingError) -> BenchCoreError:
     """Return what to say of a pickle that torch refuses: it has code in it, or is damaged."""
-    text = " ".join(str(error).split())
-    for sign in ("Unsupported global: GLOBAL ", "Unsupported operand ", "Unsupported class "):
-        _, found, rest = text.partition(sign)
-        if found:
-            return UnsafeFileError(
-                f"{path}: the pickle asks for {rest.split(' ')[0]}, which could run code; nothing "
-                "was executed; save the tensors alone, as safetensors"
-            )
-    return CorruptFileError(f"{path}: no file of torch.save, or damaged: {_first_line(error)}")
+    wanted = _CODE.search(str(error))
+    if wanted is None:
+        return CorruptFileError(f"{path}: no file of torch.save, or damaged")
+    return UnsafeFileError(
+        f"{path}: the pickle asks for {wanted.group(1)}, which could run code; nothing was "
+        "executed; save the tensors alone, as safetensors"
+    )
 
 
 def _state_dict(path: Path, content: Any) -> dict[str, torch.Tensor]:
@@ -151,7 +147,3 @@ def _state_dict(path: Path, content: Any) -> dict[str, torch.Tensor]:
             f"{path}: {strange!r} is a {type(content[strange]).__name__}, expected tensors only"
         )
     return {str(name): tensor.detach() for name, tensor in content.items()}
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -29,7 +29,11 @@ _ELSEWHERE: Final = {
     "compare": (
         "harness.commands.snapshots_compare",
         "Say in which tensors models agree, and how far the others differ.",
-    )
+    ),
+    "import": (
+        "harness.commands.snapshots_import",
+        "Store models of Hugging Face folders, equal blocks once.",
+    ),
 }
 
 

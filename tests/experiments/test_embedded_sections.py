@@ -36,7 +36,14 @@ CASES = {f"W{number}" for number in (1, 2, 3, 4, 7, 8, 9, 10, 11)}
 CASES |= {f"L{number}" for number in range(1, 11)}
 """What is to be known of writes and loads; W5 and W6 need the incremental store."""
 
-NOTED = {"phases": {"save": 1.0, "load": 2.0}, "fairness": 1.1, "bytes_on_disk": 4096}
+NOTED = {
+    "phases": {"save": 1.0, "load": 2.0},
+    "fairness": 1.1,
+    "bytes_on_disk": 4096,
+    "output_megabytes": 1.5,
+    "parameter_megabytes": 2.5,
+    "spearman": 0.5,
+}
 """What figures draw beside the times."""
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from hypothesis import strategies as st
 
-from bench_core.model_search.planning import ExecutionTree, PrefixTree
+from bench_core.model_search.planning import ExecutionTree, PrefixTree, Step
 
 
 @dataclass(frozen=True)
@@ -83,3 +83,36 @@ def least_peak_by_trying(case: Named) -> int:
                 ties += 1
                 top = max(peak, live(ran) + out[unit.index])
                 heapq.heappush(queue, (top, ties, ran | {unit.index}))
+
+
+def every_order(case: Named, *, early_release: bool = True) -> list[list[Step]]:
+    """Return all orders there are, each output released with the last unit that starts from it.
+
+    Without early release that happens one step later.
+    """
+    return [with_releases(case, order, early_release) for order in _orders(case, [])]
+
+
+def with_releases(case: Named, order: Sequence[int], early_release: bool) -> list[Step]:
+    """Return the steps of an order."""
+    steps: list[Step] = []
+    there: list[int] = []
+    late: list[int] = []
+    for position, unit in enumerate(order):
+        steps += [Step("release", over) for over in late]
+        steps.append(Step("compute", unit))
+        there.append(unit)
+        ran = set(order[: position + 1])
+        over = [u for u in there if ran.issuperset(case.tree.units[u].children)]
+        there = [u for u in there if u not in over]
+        late = [] if early_release else over
+        steps += [Step("release", u) for u in over if early_release]
+    return steps + [Step("release", unit) for unit in late]
+
+
+def _orders(case: Named, ran: list[int]) -> Iterator[list[int]]:
+    if len(ran) == len(case.tree.units):
+        yield ran
+    for unit in case.tree.units:
+        if unit.index not in ran and (unit.parent < 0 or unit.parent in ran):
+            yield from _orders(case, [*ran, unit.index])

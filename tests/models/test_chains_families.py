@@ -44,7 +44,7 @@ N_CUTS = {
     "resnet34": 17,
     "vit_b_16": 13,
     "vit_l_32": 25,
-    "bert_base": 14,
+    "bert_base": 13,
 }
 
 

@@ -6,10 +6,12 @@ from bench_core.model_search.planning.dfs_plus import dfs_plus
 from bench_core.model_search.planning.prefix_tree import PrefixTree
 from bench_core.model_search.planning.schedule import PlanError, Schedule, Step, simulate
 from bench_core.model_search.planning.units import ExecutionTree, Unit
+from bench_core.model_search.planning.work import PlannedWork, planned_work
 
 __all__ = [
     "ExecutionTree",
     "PlanError",
+    "PlannedWork",
     "PrefixTree",
     "Schedule",
     "Step",
@@ -17,5 +19,6 @@ __all__ = [
     "best_order",
     "chunks",
     "dfs_plus",
+    "planned_work",
     "simulate",
 ]

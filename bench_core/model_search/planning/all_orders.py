@@ -3,78 +3,107 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 from bench_core.model_search.planning.prefix_tree import ROOT
 from bench_core.model_search.planning.schedule import Schedule, Step, scheduled
 from bench_core.model_search.planning.units import ExecutionTree
 
-MOST_UNITS: Final = 16
-_MOST_STATES: Final = 20_000
+MOST_UNITS: Final = 24
+_MOST_STATES: Final = 10_000
+"""Some tenth of a second."""
 
 
 def least_peak(
-    tree: ExecutionTree, sizes: Sequence[int], retained: Sequence[int]
+    tree: ExecutionTree, sizes: Sequence[int], retained: Sequence[int], below: int
 ) -> Schedule | None:
-    """Return a schedule of the least peak there is, or None where the tree is too large for that.
+    """Return a schedule of the least peak there is.
 
-    A state is the set of units that have run; an output is released as soon as the last unit that
-    starts from it has run, which never costs memory. The way with the least largest level is
-    found as Dijkstra finds the shortest.
+    None where that is not below the given one, or where the search would take too long: up to 16
+    units it never did.
+
+    Args:
+        tree: what is walked.
+        sizes: bytes an item of each unit's output, until it is released.
+        retained: bytes an item of each unit's features, which stay.
+        below: a peak that is known already.
     """
-    units = tree.units
-    children = [sum(1 << child for child in unit.children) for unit in units]
-    start, goal = 0, (1 << len(units)) - 1
-    best = {start: 0}
-    came: dict[int, tuple[int, int]] = {}
-    queue = [(0, 0, start)]
-    while queue:
-        peak, level, state = heapq.heappop(queue)
-        if state == goal:
-            return scheduled(tree, sizes, retained, _steps(tree, came, children))
-        if peak > best[state] or len(best) > _MOST_STATES:
-            if len(best) > _MOST_STATES:
-                return None
-            continue
-        for unit in units:
-            bit = 1 << unit.index
-            if state & bit or (unit.parent != ROOT and not state >> unit.parent & 1):
+    orders = _Orders(tree, sizes, retained)
+    order = orders.least(below)
+    return None if order is None else scheduled(tree, sizes, retained, orders.steps(order))
+
+
+class _Orders:
+    """All orders. A state is the set of units that have run, as bits.
+
+    An output is released as soon as the last unit that starts from it has run, which never costs
+    memory; so what is alive follows from the state.
+    """
+
+    def __init__(self, tree: ExecutionTree, sizes: Sequence[int], retained: Sequence[int]) -> None:
+        self.tree, self.sizes, self.retained = tree, sizes, retained
+        self.children = [sum(1 << child for child in unit.children) for unit in tree.units]
+        self.all = (1 << len(tree.units)) - 1
+
+    def least(self, below: int) -> list[int] | None:
+        """Find the way with the least largest level, as Dijkstra finds the shortest."""
+        best = {0: 0}
+        came: dict[int, tuple[int, int]] = {}
+        queue = [(0, 0, 0)]
+        while queue and len(best) <= _MOST_STATES:
+            peak, level, state = heapq.heappop(queue)
+            if state == self.all:
+                return _way(came, state)
+            if peak > best[state]:
                 continue
-            after = state | bit
-            top = max(peak, level + sizes[unit.index] + retained[unit.index])
-            if top < best.get(after, 2**62):
-                best[after], came[after] = top, (state, unit.index)
-                freed = _freed(tree, sizes, after, unit.index, children)
-                now = level + sizes[unit.index] + retained[unit.index] - freed
-                heapq.heappush(queue, (top, now, after))
-    return None
+            for unit, top, now in self._next(state, level, peak):
+                after = state | 1 << unit
+                if top < min(below, best.get(after, below)):
+                    best[after], came[after] = top, (state, unit)
+                    heapq.heappush(queue, (top, now, after))
+        return None
+
+    def _next(self, state: int, level: int, peak: int) -> list[tuple[int, int, int]]:
+        """Return the units that can run, with the peak and the level that this leads to.
+
+        One that raises neither goes first, whatever comes later: it would never be cheaper then,
+        as what it frees can only grow, and all that comes in between has more room.
+        """
+        found = []
+        for unit in self._ready(state):
+            needed = level + self.sizes[unit] + self.retained[unit]
+            now = needed - sum(self.sizes[over] for over in self._over(state | 1 << unit, unit))
+            if needed <= peak and now <= level:
+                return [(unit, peak, now)]
+            found.append((unit, max(peak, needed), now))
+        return found
+
+    def _ready(self, state: int) -> Iterator[int]:
+        for unit in self.tree.units:
+            parent_ran = unit.parent == ROOT or state >> unit.parent & 1
+            if parent_ran and not state >> unit.index & 1:
+                yield unit.index
+
+    def _over(self, state: int, ran: int) -> list[int]:
+        """Return whose outputs nothing needs any more once a unit has run."""
+        parent = self.tree.units[ran].parent
+        candidates = [ran] if parent == ROOT else [ran, parent]
+        return [unit for unit in candidates if self.children[unit] & state == self.children[unit]]
+
+    def steps(self, order: Sequence[int]) -> list[Step]:
+        """Return the order with its releases."""
+        state, steps = 0, []
+        for unit in order:
+            state |= 1 << unit
+            steps.append(Step("compute", unit))
+            steps += [Step("release", over) for over in self._over(state, unit)]
+        return steps
 
 
-def _freed(
-    tree: ExecutionTree, sizes: Sequence[int], state: int, index: int, children: Sequence[int]
-) -> int:
-    return sum(sizes[unit] for unit in _over(tree, state, index, children))
-
-
-def _over(tree: ExecutionTree, state: int, index: int, children: Sequence[int]) -> list[int]:
-    """Return whose outputs nothing needs any more once a unit has run."""
-    parent = tree.units[index].parent
-    candidates = [index] if parent == ROOT else [index, parent]
-    return [unit for unit in candidates if children[unit] & state == children[unit]]
-
-
-def _steps(
-    tree: ExecutionTree, came: dict[int, tuple[int, int]], children: Sequence[int]
-) -> list[Step]:
-    state = (1 << len(tree.units)) - 1
+def _way(came: dict[int, tuple[int, int]], state: int) -> list[int]:
     order = []
     while state:
-        state, index = came[state]
-        order.append(index)
-    steps = []
-    for index in reversed(order):
-        state |= 1 << index
-        steps.append(Step("compute", index))
-        steps += [Step("release", over) for over in _over(tree, state, index, children)]
-    return steps
+        state, unit = came[state]
+        order.append(unit)
+    return order[::-1]

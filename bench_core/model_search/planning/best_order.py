@@ -40,13 +40,12 @@ def best_order(tree: ExecutionTree, sizes: Sequence[int], retained: Sequence[int
         sizes: bytes an item of each unit's output, until it is released.
         retained: bytes an item of each unit's features, which stay.
     """
-    if len(tree.units) <= MOST_UNITS:
-        exact = least_peak(tree, sizes, retained)
-        if exact is not None:
-            return exact
     ours = _Planner(tree, sizes, retained).schedule()
     published = dfs_plus(tree, sizes, retained)
-    return ours if ours.peak <= published.peak else published
+    best = ours if ours.peak <= published.peak else published
+    if len(tree.units) > MOST_UNITS:
+        return best
+    return least_peak(tree, sizes, retained, below=best.peak) or best
 
 
 class _Planner:

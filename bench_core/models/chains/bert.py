@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Mapping
 from typing import Any, ClassVar, Final
 
@@ -12,8 +11,8 @@ from torch import nn
 from bench_core.errors import UnsupportedError
 from bench_core.models.chains.cutting import Places, cut
 from bench_core.models.chains.family import Family, SplitState
-from bench_core.models.chains.image_transformer import ATTENTION
 from bench_core.models.chains.spec import BlockSpec, ChainSpec, InputSpec
+from bench_core.models.chains.transformer import block_configuration, block_spec, check_layers
 
 Tokens = tuple[torch.Tensor, torch.Tensor]
 """Hidden states ``(batch, length, hidden_size)``, or token ids; the mask ``(batch, length)``."""
@@ -50,8 +49,18 @@ class Embeddings(nn.Module):
         self.LayerNorm = nn.LayerNorm(size, eps=spec["layer_norm_eps"])
 
     def forward(self, tokens: Tokens) -> Tokens:
-        """Return hidden states and mask for token ids and mask."""
+        """Return hidden states and mask for token ids and mask.
+
+        Raises:
+            UnsupportedError: a text is longer than there are positions.
+        """
         ids, mask = tokens
+        # On a GPU the look-up itself would end the process' use of the device.
+        if ids.shape[1] > self.position_embeddings.num_embeddings:
+            raise UnsupportedError(
+                f"texts of {ids.shape[1]} tokens, the model has positions for "
+                f"{self.position_embeddings.num_embeddings}; cut them"
+            )
         positions = torch.arange(ids.shape[1], device=ids.device)[None]
         words = self.word_embeddings(ids)
         types = self.token_type_embeddings(torch.zeros_like(ids))
@@ -121,23 +130,33 @@ class Bert(Family):
         return BertConfig(**settings)
 
     def chain(self, configuration: Any, architecture: str) -> ChainSpec:
-        """Return the chain; the pooler is the last block that can be re-trained.
+        """Return the chain; the pooler is the last block that is re-trained, then the last layer.
+
+        As published, no cut re-trains the first layer.
 
         Raises:
-            UnsupportedError: a decoder, or one with cross attention.
+            UnsupportedError: a decoder, one with cross attention, positions that are not added to
+                the words, layers that the library cannot build.
         """
+        check_layers(configuration, architecture)
         if configuration.is_decoder or configuration.add_cross_attention:
             raise UnsupportedError(f"{architecture}: a decoder, only encoders are supported")
+        # Configurations of today have no such setting, older ones state it.
+        positions = getattr(configuration, "position_embedding_type", "absolute")
+        if positions != "absolute":
+            raise UnsupportedError(
+                f"{architecture}: position_embedding_type {positions!r}, expected 'absolute'"
+            )
         n_layers = configuration.num_hidden_layers
-        embeddings = _spec("bert.embeddings", configuration, _EMBEDDINGS)
-        layer = _spec("bert.layer", configuration, _LAYER)
-        pooler = _spec("bert.pooler", configuration, ("hidden_size",))
+        embeddings = block_spec("bert.embeddings", configuration, _EMBEDDINGS)
+        layer = block_spec("bert.layer", configuration, _LAYER)
+        pooler = block_spec("bert.pooler", configuration, ("hidden_size",))
         return ChainSpec(
             architecture=architecture,
             blocks=(embeddings, *[layer] * n_layers, pooler),
             input=InputSpec("tokens", (None,)),
             feature_dim=configuration.hidden_size,
-            cuts=tuple(range(n_layers + 2, 0, -1)),
+            cuts=tuple(range(n_layers + 2, 1, -1)),
         )
 
     def module(self, spec: BlockSpec) -> nn.Module:
@@ -146,7 +165,7 @@ class Bert(Family):
             return Embeddings(spec)
         if spec.kind == "bert.pooler":
             return Pooler(spec["hidden_size"])
-        return Layer(_configuration(self, spec))
+        return Layer(block_configuration(self, spec))
 
     def initialise(self, module: nn.Module) -> None:
         """Initialise as the library does: normal values of deviation 0.02, norms of 1."""
@@ -182,13 +201,3 @@ class Bert(Family):
         ids, mask = inputs
         features: torch.Tensor = model(ids, attention_mask=mask).pooler_output
         return features
-
-
-def _spec(kind: str, configuration: Any, names: tuple[str, ...]) -> BlockSpec:
-    return BlockSpec.of(kind, **{name: getattr(configuration, name) for name in names})
-
-
-@functools.lru_cache(maxsize=64)
-def _configuration(owner: Bert, spec: BlockSpec) -> Any:
-    """Return a configuration that builds this block."""
-    return owner.configuration(**dict(spec.settings), attn_implementation=ATTENTION)

@@ -10,6 +10,7 @@ from torch import nn
 
 from bench_core.models.chains.family import SplitState
 from bench_core.models.chains.image_transformer import ImageTransformer
+from bench_core.models.chains.spec import InputSpec
 
 
 class Dinov2(ImageTransformer):
@@ -49,6 +50,7 @@ class Dinov2(ImageTransformer):
         r"\.attention\.attention\.key\.": ".attention.k_proj.",
         r"\.attention\.attention\.value\.": ".attention.v_proj.",
         r"\.attention\.output\.dense\.": ".attention.o_proj.",
+        r"\.mlp\.weights_out\.": ".mlp.down_proj.",
     }
 
     def configuration(self, **settings: Any) -> Any:
@@ -57,12 +59,16 @@ class Dinov2(ImageTransformer):
 
         return Dinov2Config(**settings)
 
+    def input(self, configuration: Any) -> InputSpec:
+        """Return images of any size: the embeddings interpolate the positions."""
+        return InputSpec("image", (configuration.num_channels, None, None))
+
     def embeddings(self, configuration: Any) -> nn.Module:
         """Return ``Dinov2Embeddings``."""
         from transformers.models.dinov2 import modeling_dinov2
 
-        configuration.use_mask_token = False
         module: nn.Module = modeling_dinov2.Dinov2Embeddings(configuration)
+        module.register_parameter("mask_token", None)
         return module
 
     def layer(self, configuration: Any) -> nn.Module:
@@ -78,7 +84,7 @@ class Dinov2(ImageTransformer):
 
     def split(self, configuration: Any, state: Mapping[str, torch.Tensor]) -> SplitState:
         """Cut the state dict; the library's classifier takes other features: there is no head."""
-        found = super().split(configuration, state)
+        found = super().split(configuration, _halved(state))
         return SplitState(found.blocks, None, found.unused)
 
     def reference(self, configuration: Any) -> nn.Module:
@@ -87,3 +93,15 @@ class Dinov2(ImageTransformer):
 
         model: nn.Module = Dinov2Model(configuration)
         return model.eval()
+
+
+def _halved(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Return a state dict whose gated layers are two matrices each, which were one in old files."""
+    found = {}
+    for name, tensor in state.items():
+        if ".mlp.weights_in." in name:
+            for new, half in zip(("gate_proj", "up_proj"), tensor.chunk(2), strict=True):
+                found[name.replace("weights_in", new)] = half
+        else:
+            found[name] = tensor
+    return found

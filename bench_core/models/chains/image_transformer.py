@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import re
 from abc import abstractmethod
 from collections.abc import Mapping
@@ -14,10 +13,8 @@ from torch import nn
 from bench_core.errors import UnsupportedError
 from bench_core.models.chains.cutting import Places, cut
 from bench_core.models.chains.family import Family, SplitState
-from bench_core.models.chains.spec import BlockSpec, ChainSpec, InputSpec, Setting
-
-ATTENTION = "sdpa"
-"""The library's default attention; another one gives other bits."""
+from bench_core.models.chains.spec import BlockSpec, ChainSpec, InputSpec
+from bench_core.models.chains.transformer import block_configuration, block_spec, check_layers
 
 
 class ClassToken(nn.Module):
@@ -58,30 +55,46 @@ class ImageTransformer(Family):
         """Return one of the library's layers."""
 
     def check(self, configuration: Any, architecture: str) -> None:
-        """Refuse what the blocks do not compute."""
+        """Refuse what the blocks do not compute.
+
+        Raises:
+            UnsupportedError: images or patches that are not square, images smaller than a patch,
+                layers that the library cannot build.
+        """
+        check_layers(configuration, architecture)
         for name in ("image_size", "patch_size"):
             if not isinstance(getattr(configuration, name), int):
                 raise UnsupportedError(
                     f"{architecture}: {name} {getattr(configuration, name)!r}, only squares (one "
                     "whole number) are supported"
                 )
+        if configuration.image_size < configuration.patch_size:
+            raise UnsupportedError(
+                f"{architecture}: no patch of {configuration.patch_size} pixels in images of "
+                f"{configuration.image_size}"
+            )
+
+    def input(self, configuration: Any) -> InputSpec:
+        """Return what the embeddings take: images of the one size that has a position each."""
+        size = configuration.image_size
+        return InputSpec("image", (configuration.num_channels, size, size))
 
     def chain(self, configuration: Any, architecture: str) -> ChainSpec:
         """Return the chain; re-training the last layers re-trains the norm behind them, too.
 
         Raises:
-            UnsupportedError: images or patches that are not square.
+            UnsupportedError: what `check` refuses.
         """
         self.check(configuration, architecture)
         n_layers = configuration.num_hidden_layers
-        embeddings = self._spec("embeddings", configuration, self.embedding_settings)
-        layer = self._spec("layer", configuration, self.layer_settings)
-        norm = self._spec("class_token", configuration, ("hidden_size", "layer_norm_eps"))
-        size = configuration.image_size
+        norm_settings = ("hidden_size", "layer_norm_eps")
+        embeddings = block_spec(f"{self.name}.embeddings", configuration, self.embedding_settings)
+        layer = block_spec(f"{self.name}.layer", configuration, self.layer_settings)
+        norm = block_spec(f"{self.name}.class_token", configuration, norm_settings)
         return ChainSpec(
             architecture=architecture,
             blocks=(embeddings, *[layer] * n_layers, norm),
-            input=InputSpec("image", (configuration.num_channels, size, size)),
+            input=self.input(configuration),
             feature_dim=configuration.hidden_size,
             cuts=(n_layers + 2, *range(n_layers, 0, -1)),
         )
@@ -90,12 +103,12 @@ class ImageTransformer(Family):
         """Return the library's own embeddings or layer, or the norm of the class token."""
         if spec.kind.endswith(".class_token"):
             return ClassToken(spec["hidden_size"], spec["layer_norm_eps"])
-        configuration = _configuration(self, spec)
+        configuration = block_configuration(self, spec)
         is_layer = spec.kind.endswith(".layer")
         return self.layer(configuration) if is_layer else self.embeddings(configuration)
 
     def initialise(self, module: nn.Module) -> None:
-        """Initialise as the library does: truncated normal values of deviation 0.02, norms of 1."""
+        """Initialise as the library does: normal values of deviation 0.02, norms of 1."""
         for layer in module.modules():
             if isinstance(layer, nn.Linear | nn.Conv2d):
                 self.initialise_weight(layer.weight)
@@ -134,13 +147,3 @@ class ImageTransformer(Family):
         """Return the class token behind the last norm."""
         features: torch.Tensor = model(inputs).last_hidden_state[:, 0]
         return features
-
-    def _spec(self, kind: str, configuration: Any, names: tuple[str, ...]) -> BlockSpec:
-        settings: dict[str, Setting] = {name: getattr(configuration, name) for name in names}
-        return BlockSpec.of(f"{self.name}.{kind}", **settings)
-
-
-@functools.lru_cache(maxsize=64)
-def _configuration(owner: ImageTransformer, spec: BlockSpec) -> Any:
-    """Return a configuration that builds this block."""
-    return owner.configuration(**dict(spec.settings), attn_implementation=ATTENTION)

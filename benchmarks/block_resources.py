@@ -1,0 +1,116 @@
+"""What each block of an architecture needs: parameters, bytes, operations, and its time alone."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from harness.benchmark import Benchmark
+from harness.errors import WrongResultError
+
+if TYPE_CHECKING:
+    from harness.limits import Limits
+
+ARCHITECTURES = (
+    "resnet18",
+    "resnet50",
+    "resnet101",
+    "resnet152",
+    "mobilenet_v2",
+    "efficientnet_b4",
+    "efficientnet_b7",
+    "vit_b_16",
+    "vit_b_32",
+    "vit_l_16",
+    "vit_l_32",
+    "bert_base",
+)
+
+
+class BlockForward(Benchmark):
+    """Inside the clock: the forward pass of one block over one batch, weights and input in memory.
+
+    Each block runs alone; published figures of the same kind are differences of growing prefixes,
+    which can be negative. Ideal: its operations at the matrix product's rate.
+    """
+
+    params = (ARCHITECTURES, (0, 1, 2, 4, 8), (32,), (224,))
+    param_names = ("architecture", "position", "batch_size", "size")
+    quick = {
+        "architecture": ("resnet_tiny", "vit_tiny"),
+        "position": (0,),
+        "batch_size": (4,),
+        "size": (32,),
+    }
+    open_params = ("architecture",)
+    timeout = 300
+
+    def prepare(self, architecture: str, position: int, batch_size: int, size: int) -> None:
+        from harness.errors import RefusedError
+
+        chain = _chain(architecture)
+        if position >= len(chain.blocks):
+            raise RefusedError(f"{architecture} has {len(chain.blocks)} blocks")
+        key = ("block", architecture, position, batch_size, size)
+        self.module, self.given, self.needs = self.cached(
+            key, lambda: _block_and_input(architecture, position, batch_size, size)
+        )
+        self.batch_size = batch_size
+        _forward(self.module, self.given)
+
+    def time_forward(self, architecture: str, position: int, batch_size: int, size: int) -> Any:
+        return _forward(self.module, self.given)
+
+    def ideal_seconds(self, limits: Limits) -> float | None:
+        return limits.seconds("matmul_flops", self.needs.flops * self.batch_size)
+
+    def verify(self) -> None:
+        first = self.result[0] if isinstance(self.result, tuple) else self.result
+        expected = (self.batch_size, *self.needs.output[0].shape)
+        if tuple(first.shape) != expected:
+            raise WrongResultError(f"an output of {tuple(first.shape)}, expected {expected}")
+        self.note(
+            n_parameters=self.needs.n_parameters,
+            parameter_megabytes=self.needs.nbytes / 1e6,
+            output_megabytes=self.needs.output_bytes * self.batch_size / 1e6,
+            gflop=self.needs.flops * self.batch_size / 1e9,
+        )
+
+
+def _chain(architecture: str) -> Any:
+    from bench_core.models import chain
+
+    return chain(architecture)
+
+
+def _block_and_input(architecture: str, position: int, batch_size: int, size: int) -> Any:
+    """Return the block's module, a batch as it arrives there, and what the block needs."""
+    import torch
+
+    from bench_core.models.chains import block_module, initialised
+    from bench_core.models.chains.resources import chain_resources, input_shapes
+
+    chain = _chain(architecture)
+    shape = tuple(
+        3 if kind == "image" and index == 0 else length or size
+        for kind in [chain.input.kind]
+        for index, length in enumerate(chain.input.shape)
+    )
+    inputs = input_shapes(chain.input.kind, shape)
+    needs = chain_resources(chain.blocks, inputs)
+    given = inputs if position == 0 else needs[position - 1].output
+    torch.manual_seed(0)
+    tensors = tuple(
+        torch.randn(batch_size, *item.shape)
+        if item.dtype.is_floating_point
+        else torch.ones(batch_size, *item.shape, dtype=item.dtype)
+        for item in given
+    )
+    module = block_module(chain.blocks[position], initialised(chain.blocks[position], 0))
+    return module, tensors if len(tensors) > 1 else tensors[0], needs[position]
+
+
+def _forward(module: Any, given: Any) -> Any:
+    import torch
+
+    with torch.inference_mode():
+        return module(given)
