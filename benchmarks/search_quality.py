@@ -36,9 +36,8 @@ class Quality(Benchmark):
     Every candidate is fine-tuned as a whole on the target, before the sample. Not a time.
     """
 
-    params = (PROXIES, ("resnet_tiny", "vit_tiny", "bert_tiny"), (12,), (20,))
+    params = (PROXIES, ("mlp_tiny", "resnet_tiny"), (4, 12), (2, 20))
     param_names = ("proxy", "architecture", "n_models", "epochs")
-    quick = {"proxy": ("linear",), "architecture": ("mlp_tiny",), "n_models": (4,), "epochs": (2,)}
     open_params = ("architecture", "proxy")
     unit = "place"
     timeout = 900

@@ -35,6 +35,8 @@ class BlockLoader:
     meter: Meter
     verify: bool = False
     """Whether the digest of every block is checked: some second a GB."""
+    policy: str = "auto"
+    """How files are read: see `bench_core.layer_loading.load`."""
 
     def load(self, ref: BlockRef) -> nn.Module:
         """Read a block; every byte has come when this returns.
@@ -44,7 +46,7 @@ class BlockLoader:
         """
         path = self.store.block_path(ref)
         try:
-            tensors, result = load_timed(path, device=self.device)
+            tensors, result = load_timed(path, device=self.device, policy=self.policy)
             self._check(tensors, ref)
             module = block_module(ref.spec, tensors)
         except (BenchCoreError, FileNotFoundError) as error:

@@ -184,7 +184,7 @@ def _context(
         yield Context(
             candidates=candidates,
             data=data,
-            loader=BlockLoader(store, device, meter, chosen.verify),
+            loader=_loader(store, device, meter, chosen),
             features=_features(stack, data, chosen, journal, meter),
             meter=meter,
             device=device,
@@ -193,6 +193,15 @@ def _context(
             whole_models=whole,
             advance=_advance(candidates, data, chosen, progress),
         )
+
+
+def _loader(
+    store: SnapshotStore, device: torch.device, meter: Meter, chosen: Settings
+) -> BlockLoader:
+    policy = engine_class(chosen.engine).policy
+    # Only `auto` knows how to come to a device.
+    on_host = device.type == "cpu"
+    return BlockLoader(store, device, meter, chosen.verify, policy if on_host else "auto")
 
 
 def _features(

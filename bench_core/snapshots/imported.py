@@ -121,6 +121,11 @@ def import_set(
             raise  # it is the store's, and will be the next model's, too
         except BenchCoreError as error:
             results.append(ImportFailure(model.name, model.folder, str(error)))
+        except OSError as error:
+            if error.filename is None or not Path(error.filename).is_relative_to(model.folder):
+                raise
+            reason = f"{error.filename}: {error.strerror}"
+            results.append(ImportFailure(model.name, model.folder, reason))
     if progress is not None:
         progress(len(models), len(models), "")
     return results

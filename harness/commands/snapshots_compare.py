@@ -44,7 +44,7 @@ _SHOWN_GROUPS: Final = 8
     "path",
     metavar="FILE",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="Append a line of JSON for each model; models that have one are not compared again.",
+    help="Append a line of JSON for each model; of many, those that have one are passed over.",
 )
 def command(base: str, other: str, folder: Path | None, deep: bool, path: Path | None) -> int:
     """Compare model A with model B tensor by tensor.
@@ -79,7 +79,10 @@ def _compare_two(report: Report, base: Model, other: Model) -> int:
     from bench_core.snapshots.compare import compare_models
     from harness.report.tables import console
 
-    line = report.keep(compare_models(base, other, report.deep).as_json())
+    is_kept = other.name in report.done(base.name)
+    line = compare_models(base, other, report.deep).as_json()
+    if not is_kept:
+        report.keep(line)
     console().print(_groups_table(line))
     if report.deep:
         console().print(_differences_table(line["tensors"]))

@@ -45,6 +45,8 @@ def small(case: Case) -> Case:
         params["model"] = TINY if str(params["model"]).startswith("tiny") else STACK
     if "mebibytes" in params:
         params["mebibytes"] = 1
+    if "n_models" in params:
+        params["n_models"] = 5
     return Case(case.module, case.cls, case.method, params)
 
 

@@ -32,7 +32,7 @@ def named(
 ) -> Named:
     """Return the tree in which the nodes of ``children`` hang under the input, node 0."""
     chains: list[list[str]] = []
-    pending = [(0, [])]
+    pending: list[tuple[int, list[str]]] = [(0, [])]
     while pending:
         node, path = pending.pop(0)
         below = children.get(node, ())

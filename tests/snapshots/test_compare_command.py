@@ -65,6 +65,12 @@ def test_two_folders(models: Path, tmp_path: Path, capsys: pytest.CaptureFixture
     (line,) = [json.loads(text) for text in path.read_text().splitlines()]
     assert f"{line['identical']} / {line['total']} tensors identical to base[1]" in out
     assert 0 < line["identical"] < line["total"]
+    before = path.read_bytes()
+    assert run_here(capsys, "compare", *both, "--json", path)[:2] == (code, out)
+    assert path.read_bytes() == before
+    path.write_text("a note")
+    assert run_here(capsys, "compare", *both, "--json", path)[0] == 2
+    assert path.read_text() == "a note"
     assert "encoder.stages.3" in out
 
 

@@ -189,9 +189,10 @@ def test_a_set_goes_on_after_failures(store: SnapshotStore, tmp_path: Path) -> N
     (folder / "c" / "config.json").write_text('{"model_type": "gpt2"}')
     (folder / "c" / "model.safetensors").unlink()
     (folder / "nothing").mkdir()
+    (folder / "unreadable" / "config.json").mkdir(parents=True)
     results = {result.name: result for result in import_set(store, folder)}
     assert store.names() == ["a", "d"]
-    for name in ("b", "c", "nothing"):
+    for name in ("b", "c", "nothing", "unreadable"):
         failure = results[name]
         assert isinstance(failure, ImportFailure)
         assert str(folder / name) in failure.reason

@@ -37,6 +37,7 @@ class Alsatian(Engine):
 
     name = "alsatian"
     shares = True
+    policy = "pread"
 
     def __init__(self, context: Context) -> None:
         super().__init__(context)

@@ -20,6 +20,8 @@ class Engine(ABC):
     """Whether a block that several models share runs once for all of them."""
     scores_together: ClassVar[bool] = False
     """Whether the proxy is fitted for all models of a round at once."""
+    policy: ClassVar[str] = "auto"
+    """How blocks are read; ``pread`` leaves them in the page cache, as `torch.load` does."""
     features_on_disk: ClassVar[bool] = False
     """Whether features go through files, as published."""
 

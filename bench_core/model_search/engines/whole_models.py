@@ -104,6 +104,7 @@ class TunedBase(WholeModels):
 
     name = "base_tuned"
     halves = False
+    policy = "mmap"
 
     def extract(self, live: Sequence[int], batches: Sequence[Batch]) -> None:
         """Run every model by itself over all batches."""

@@ -10,9 +10,9 @@ from bench_core.model_search.planning.prefix_tree import ROOT
 from bench_core.model_search.planning.schedule import Schedule, Step, scheduled
 from bench_core.model_search.planning.units import ExecutionTree
 
-MOST_UNITS: Final = 24
-_MOST_STATES: Final = 10_000
-"""Some tenth of a second."""
+MOST_UNITS: Final = 20
+_MOST_STATES: Final = 1 << 16
+"""As many as 16 units have; a second or two. Trees of more units seldom need as many."""
 
 
 def least_peak(
@@ -20,8 +20,8 @@ def least_peak(
 ) -> Schedule | None:
     """Return a schedule of the least peak there is.
 
-    None where that is not below the given one, or where the search would take too long: up to 16
-    units it never did.
+    None where that is not below the given one, or, for more than 16 units, where the search would
+    take too long.
 
     Args:
         tree: what is walked.

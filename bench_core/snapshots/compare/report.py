@@ -49,8 +49,8 @@ class Report:
         """Yield for each model its line, in the models' order, or why there is none.
 
         What is yielded has no ``tensors``, of which many models have very many: they are in the
-        file. A model that has a line in the file already, against a base of this name and as deep, is
-        not compared again. Each line is in the file before it is yielded.
+        file. A model that has a line in the file already, against a base of this name and as deep,
+        is not compared again. Each line is in the file before it is yielded.
 
         Args:
             base: what all are compared with.
@@ -60,7 +60,7 @@ class Report:
         Raises:
             CorruptFileError: the file holds something else than such lines.
         """
-        done = self._done(base.name)
+        done = self.done(base.name)
         for index, found in enumerate(models):
             if progress is not None:
                 progress(index, len(models), found.name)
@@ -75,15 +75,22 @@ class Report:
             yield _summary(self.keep(compare_models(base, other, self.deep).as_json()))
 
     def keep(self, line: dict[str, Any]) -> dict[str, Any]:
-        """Append a line to the file, and return it with what `rows` looks for."""
+        """Append a line to the file, and return it with what `done` looks for."""
         line = {"deep": self.deep, **line}
         if self.path is not None:
             with self.path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(line) + "\n")
         return line
 
-    def _done(self, base: str) -> dict[str, dict[str, Any]]:
-        """Return the summaries in the file by model, and cut off a line that was not finished."""
+    def done(self, base: str) -> dict[str, dict[str, Any]]:
+        """Return the lines in the file by model, and cut off one that was not finished.
+
+        Args:
+            base: name of the base; lines against another one, or not as deep, are left out.
+
+        Raises:
+            CorruptFileError: the file holds something else than such lines.
+        """
         if self.path is None or not self.path.exists():
             return {}
         done: dict[str, dict[str, Any]] = {}

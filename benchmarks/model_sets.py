@@ -1,0 +1,109 @@
+"""Sets of models, and data, for the workloads that search: made once and kept."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from harness.benchmark import data_dir
+from harness.errors import InputError
+
+if TYPE_CHECKING:
+    from bench_core.data import Dataset, SearchData
+    from bench_core.models.chains import InputSpec
+    from bench_core.snapshots import Snapshot, SnapshotStore
+
+TRAIN_SHARE = 0.8
+"""Of the items: as published, 1,600 of 2,000 are to learn from."""
+BASE_EPOCHS = 5
+"""Of the training of a set's base."""
+
+
+class ModelSet(NamedTuple):
+    """A store, and the models of it that take part."""
+
+    store: SnapshotStore
+    names: list[str]
+
+
+def synthetic(
+    architecture: str, distribution: str, n_models: int, size: int, seed: int
+) -> ModelSet:
+    """Return a synthetic set: `bench_core.snapshots.synthetic_set`.
+
+    The base of a tiny architecture is trained on the embedded data, so that one model is clearly
+    the best; that of a large one is initialised only, for just its speed is looked at.
+    """
+    from bench_core.snapshots import SnapshotStore, synthetic_set
+
+    store = SnapshotStore(sets_folder() / f"{architecture}-{distribution}-{size}-seed{seed}")
+    is_small = has_trained_base(architecture)
+    base = _trained_base(store, architecture, size, seed) if is_small else "random"
+    found = synthetic_set(store, architecture, distribution, n_models, seed, base=base)
+    return ModelSet(store, [snapshot.name for snapshot in found])
+
+
+def has_trained_base(architecture: str) -> bool:
+    """Whether the base of the synthetic sets is trained."""
+    return architecture.endswith("_tiny")
+
+
+def trained(architecture: str, n_models: int, epochs: int, seed: int) -> ModelSet:
+    """Return a trained set on the embedded sources: `bench_core.snapshots.trained_set`."""
+    from bench_core.models import chain
+    from bench_core.snapshots import SnapshotStore, Training, embedded_sources, trained_set
+
+    store = SnapshotStore(sets_folder() / f"{architecture}-trained-{n_models}-{epochs}-seed{seed}")
+    sources = embedded_sources(chain(architecture).input, seed)
+    training = Training(epochs=epochs, batch_size=64)
+    found = trained_set(store, architecture, n_models, sources, training, seed=seed)
+    return ModelSet(store, [snapshot.name for snapshot in found])
+
+
+def search_data(taken: InputSpec, items: int, size: int, source: str = "embedded") -> SearchData:
+    """Return data that models take: of ``items`` four fifths to learn from, one to be scored on.
+
+    Where the data have fewer items they come again and again, which costs a search the same.
+
+    Args:
+        taken: what the models take.
+        items: how many in all.
+        size: of images in pixels where models take any, of texts in tokens.
+        source: ``embedded``, or a folder of images or of texts.
+    """
+    from bench_core import data
+
+    found = _whole(taken, size, source)
+    n_train = round(items * TRAIN_SHARE)
+    return data.SearchData(_first(found.train, n_train), _first(found.test, items - n_train))
+
+
+def sets_folder() -> Path:
+    """Return the folder of all sets."""
+    return data_dir() / "model_sets"
+
+
+def _whole(taken: InputSpec, size: int, source: str = "embedded") -> SearchData:
+    from bench_core import data
+
+    sizes = {"image": {"size": taken.shape[-1] or size}, "tokens": {"length": size}, "vector": {}}
+    names = {"image": "digits", "tokens": "docstrings", "vector": "digit_vectors"}
+    if source != "embedded" and not Path(source).is_dir():
+        raise InputError(f"data {source!r}: expected 'embedded' or a folder")
+    name = names[taken.kind] if source == "embedded" else source
+    return data.load(name, **sizes[taken.kind])
+
+
+def _trained_base(store: SnapshotStore, architecture: str, size: int, seed: int) -> Snapshot:
+    from bench_core.models import chain
+    from bench_core.snapshots import Source, Training, trained_base
+
+    source = Source("embedded", _whole(chain(architecture).input, size))
+    training = Training(epochs=BASE_EPOCHS, batch_size=32)
+    return trained_base(store, architecture, source, training, seed=seed)
+
+
+def _first(dataset: Dataset, count: int) -> Dataset:
+    import numpy as np
+
+    return dataset.select(np.arange(count) % len(dataset))
