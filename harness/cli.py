@@ -21,6 +21,10 @@ COMMANDS: Final = {
     "compare": ("harness.commands.compare", "compare two runs: ratios, intervals, verdicts"),
     "check": ("harness.commands.check", "say what makes a result weak, and what would mend it"),
     "history": ("harness.commands.history", "find the commits at which a case became another"),
+    "search": (
+        "harness.commands.search",
+        "rank a folder of models by how well they suit a data set",
+    ),
     "limits": (
         "harness.commands.limits",
         "probe what this machine's disk, memory and device allow",

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar
 
 import torch
 from torch import nn
@@ -13,8 +14,6 @@ from bench_core.models.chains.cutting import Places, cut
 from bench_core.models.chains.family import Family, SplitState
 from bench_core.models.chains.kaiming import initialise_convolutions
 from bench_core.models.chains.spec import BlockSpec, ChainSpec, InputSpec
-
-_SHARED: Final = ("batch_norm_eps", "squeeze_expansion_ratio")
 
 
 class EfficientNet(Family):
@@ -47,7 +46,8 @@ class EfficientNet(Family):
         """Return the chain.
 
         Raises:
-            UnsupportedError: another activation than swish, or another pooling than the mean.
+            UnsupportedError: another activation than swish, another pooling than the mean, or a
+                last convolution of another width than the norm behind it.
         """
         if (
             configuration.hidden_act not in ("swish", "silu")
@@ -59,11 +59,17 @@ class EfficientNet(Family):
             )
         model = _on_meta(configuration)
         stem, top = model.embeddings.convolution, model.encoder.top_conv
-        shared = {name: getattr(configuration, name) for name in _SHARED}
+        if top.out_channels != configuration.hidden_dim:
+            raise UnsupportedError(
+                f"{architecture}: hidden_dim {configuration.hidden_dim}, expected "
+                f"{top.out_channels}, the width of the last convolution"
+            )
+        eps = configuration.batch_norm_eps
+        ratio = configuration.squeeze_expansion_ratio
         blocks = [
-            BlockSpec.of("efficientnet.stem", **_sizes(stem), **shared),
-            *(_bottleneck(block, shared) for block in model.encoder.blocks),
-            BlockSpec.of("efficientnet.last", **_sizes(top), **shared),
+            BlockSpec.of("efficientnet.stem", **_sizes(stem), batch_norm_eps=eps),
+            *(_bottleneck(block, eps, ratio) for block in model.encoder.blocks),
+            BlockSpec.of("efficientnet.last", **_sizes(top), batch_norm_eps=eps),
         ]
         return ChainSpec(
             architecture=architecture,
@@ -77,9 +83,11 @@ class EfficientNet(Family):
         """Return the library's own layers."""
         from transformers.models.efficientnet import modeling_efficientnet as library
 
-        configuration = self.configuration(**{name: spec[name] for name in _SHARED})
+        configuration = _block_configuration(spec)
         inputs, outputs = spec["inputs"], spec["outputs"]
-        norm = nn.BatchNorm2d(outputs, eps=spec["batch_norm_eps"])
+        norm = nn.BatchNorm2d(
+            outputs, eps=spec["batch_norm_eps"], momentum=configuration.batch_norm_momentum
+        )
         if spec.kind == "efficientnet.stem":
             pad = nn.ZeroPad2d(padding=(0, 1, 0, 1))
             convolution = nn.Conv2d(inputs, outputs, kernel_size=3, stride=2, bias=False)
@@ -139,21 +147,34 @@ def _on_meta(configuration: Any) -> Any:
         return EfficientNetModel(configuration)
 
 
+@functools.lru_cache(maxsize=64)
+def _block_configuration(spec: BlockSpec) -> Any:
+    """Return a configuration with which the library builds this block; it must not be changed."""
+    from transformers import EfficientNetConfig
+
+    names = ("batch_norm_eps", "squeeze_expansion_ratio")
+    settings: dict[str, Any] = {key: value for key, value in spec.settings if key in names}
+    return EfficientNetConfig(**settings)
+
+
 def _sizes(convolution: Any) -> dict[str, int]:
     return {"inputs": convolution.in_channels, "outputs": convolution.out_channels}
 
 
-def _bottleneck(block: Any, shared: Mapping[str, Any]) -> BlockSpec:
+def _bottleneck(block: Any, eps: float, squeeze_ratio: float) -> BlockSpec:
     depthwise, projection = block.depthwise_conv, block.projection
     kernel = depthwise.depthwise_conv.kernel_size[0]
     return BlockSpec.of(
         "efficientnet.bottleneck",
-        **shared,
+        batch_norm_eps=eps,
+        squeeze_expansion_ratio=squeeze_ratio,
         inputs=projection.project_conv.in_channels // block.expand_ratio,
         outputs=projection.project_conv.out_channels,
         stride=depthwise.stride,
         kernel_size=kernel,
         expand_ratio=block.expand_ratio,
         adds_input=projection.apply_dropout,
-        adjusts_padding=depthwise.depthwise_conv_pad.padding[0] != kernel // 2,
+        # Without a stride the library does not use this padding, whatever it is.
+        adjusts_padding=depthwise.stride == 2
+        and depthwise.depthwise_conv_pad.padding[0] != kernel // 2,
     )

@@ -15,7 +15,7 @@ from bench_core.models.chains.family import Family, SplitState
 from bench_core.models.chains.kaiming import initialise_convolutions
 from bench_core.models.chains.spec import BlockSpec, ChainSpec, InputSpec
 
-_SHARED: Final = ("depth_divisible_by", "expand_ratio", "layer_norm_eps", "min_depth", "tf_padding")
+_SHARED: Final = ("layer_norm_eps", "tf_padding")
 """Settings that every block needs; with TensorFlow's padding it depends on the image's size."""
 
 
@@ -46,8 +46,9 @@ class MobileNetV2(Family):
         """
         if configuration.hidden_act != "relu6" or not configuration.first_layer_is_expansion:
             raise UnsupportedError(
-                f"{architecture}: hidden_act {configuration.hidden_act!r}, first_layer_is_expansion "
-                f"{configuration.first_layer_is_expansion!r}; expected 'relu6' and true"
+                f"{architecture}: hidden_act {configuration.hidden_act!r}, "
+                f"first_layer_is_expansion {configuration.first_layer_is_expansion!r}; "
+                "expected 'relu6' and true"
             )
         model = _on_meta(configuration)
         stem, last = model.conv_stem, model.conv_1x1.convolution
@@ -75,8 +76,8 @@ class MobileNetV2(Family):
         """Return the library's own layers."""
         from transformers.models.mobilenet_v2 import modeling_mobilenet_v2 as library
 
-        configuration = self.configuration(**{name: spec[name] for name in _SHARED})
         inputs, outputs = spec["inputs"], spec["outputs"]
+        configuration = _block_configuration(spec)
         layer = functools.partial(library.MobileNetV2ConvLayer, configuration)
         if spec.kind == "mobilenet_v2.stem":
             return nn.Sequential(layer(inputs, outputs, kernel_size=3, stride=2))
@@ -130,6 +131,19 @@ def _on_meta(configuration: Any) -> Any:
         return MobileNetV2Model(configuration)
 
 
+@functools.lru_cache(maxsize=64)
+def _block_configuration(spec: BlockSpec) -> Any:
+    """Return a configuration with which the library builds this block; it must not be changed.
+
+    The spec has the width itself, which the library rounds: many settings give the same block.
+    """
+    from transformers import MobileNetV2Config
+
+    ratio = spec["expanded"] / spec["inputs"] if spec.kind == "mobilenet_v2.residual" else 1.0
+    shared = {name: spec[name] for name in _SHARED}
+    return MobileNetV2Config(**shared, expand_ratio=ratio, depth_divisible_by=1, min_depth=1)
+
+
 def _sizes(convolution: Any) -> dict[str, int]:
     return {"inputs": convolution.in_channels, "outputs": convolution.out_channels}
 
@@ -140,6 +154,7 @@ def _residual(layer: Any, shared: Mapping[str, Any]) -> BlockSpec:
         "mobilenet_v2.residual",
         **shared,
         inputs=layer.expand_1x1.convolution.in_channels,
+        expanded=depthwise.in_channels,
         outputs=layer.reduce_1x1.convolution.out_channels,
         stride=depthwise.stride[0],
         dilation=depthwise.dilation[0],

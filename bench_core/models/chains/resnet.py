@@ -45,11 +45,17 @@ class ResNet(Family):
         """Return the chain; every residual layer can be re-trained.
 
         Raises:
-            UnsupportedError: another activation than a ReLU, or another kind of layer.
+            UnsupportedError: another activation than a ReLU, or stages without layers or width.
         """
         if configuration.hidden_act != "relu":
             raise UnsupportedError(
                 f"{architecture}: activation {configuration.hidden_act!r}, only relu is supported"
+            )
+        depths, widths = configuration.depths, configuration.hidden_sizes
+        if len(depths) != len(widths) or min(depths, default=0) < 1:
+            raise UnsupportedError(
+                f"{architecture}: depths {list(depths)} for hidden_sizes {list(widths)}; expected "
+                "a number of layers, at least one, for each"
             )
         layers = self._layers(configuration)
         stem = BlockSpec.of(
@@ -122,18 +128,16 @@ class ResNet(Family):
             for index in range(depth):
                 stride = 2 if index == 0 and halves else 1
                 is_last = stage == len(depths) - 1 and index == depth - 1
-                layers.append(_layer(configuration, inputs, outputs, stride, index == 0, is_last))
+                layers.append(_layer(configuration, inputs, outputs, stride, is_last))
                 inputs = outputs
         return layers
 
 
-def _layer(
-    configuration: Any, inputs: int, outputs: int, stride: int, is_first: bool, pools: bool
-) -> BlockSpec:
+def _layer(configuration: Any, inputs: int, outputs: int, stride: int, pools: bool) -> BlockSpec:
     sizes = {"inputs": inputs, "outputs": outputs, "stride": stride, "pools": pools}
     if configuration.layer_type == "basic":
         return BlockSpec.of("resnet.basic", **sizes)
-    early = bool(configuration.downsample_in_bottleneck) and is_first
+    early = bool(configuration.downsample_in_bottleneck) and stride > 1
     return BlockSpec.of("resnet.bottleneck", downsample_in_bottleneck=early, **sizes)
 
 

@@ -1,0 +1,169 @@
+"""``bench-core search`` as a process: the ranking, resuming, and one line for what is wrong."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench_core.snapshots import SnapshotStore, synthetic_set
+from harness.cli import main
+
+DATA = ("--data", "digit_vectors", "--num-train-items", "300", "--num-test-items", "100")
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> SnapshotStore:
+    found = SnapshotStore(tmp_path_factory.mktemp("store"))
+    synthetic_set(found, "mlp_deep", "TWENTY_FIVE_PERCENT", 12)
+    return found
+
+
+def command(store: SnapshotStore, *options: str) -> list[str]:
+    models = ("--models", str(store.folder))
+    return [sys.executable, "-m", "harness.cli", "search", *models, *options]
+
+
+def run(tmp_path: Path, store: SnapshotStore, *options: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command(store, *options),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+        env=environment(tmp_path),
+        cwd=tmp_path,
+    )
+
+
+def environment(tmp_path: Path) -> dict[str, str]:
+    return {**os.environ, "BENCH_CORE_DATA": str(tmp_path / "data"), "OMP_NUM_THREADS": "1"}
+
+
+def found(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def test_it_prints_the_ranking_and_writes_everything(tmp_path: Path, store: SnapshotStore) -> None:
+    done = run(tmp_path, store, *DATA, "--json", "out.json", "--top", "3")
+    assert done.returncode == 0, done.stderr
+    result = found(tmp_path / "out.json")
+    assert [item["rank"] for item in result["ranking"]] == list(range(1, 13))
+    assert result["ranking"][0]["name"] in done.stdout
+    assert result["ranking"][3]["name"] not in done.stdout
+    assert "estimated:" in done.stdout
+    assert "round 1: 12 models" in done.stderr
+    assert result["work"]["counts"]["block_executions"] > 0
+
+
+def test_the_same_command_takes_up_what_is_done(tmp_path: Path, store: SnapshotStore) -> None:
+    first = run(tmp_path, store, *DATA, "--json", "first.json")
+    again = run(tmp_path, store, *DATA, "--json", "again.json")
+    assert first.returncode == again.returncode == 0, again.stderr
+    before, after = found(tmp_path / "first.json"), found(tmp_path / "again.json")
+    assert after["rounds"] == before["rounds"]
+    assert after["work"]["counts"].get("block_executions", 0) == 0
+    assert after["work"]["counts"]["batches_resumed"] > 0
+
+
+def test_killed_at_any_moment_it_goes_on_to_the_same_table(
+    tmp_path: Path, store: SnapshotStore
+) -> None:
+    options = (*DATA, "--batch-size", "1", "--no-estimate", "--journal", "j.sqlite")
+    whole = run(tmp_path, store, *options, "--no-journal", "--json", "whole.json")
+    assert whole.returncode == 0, whole.stderr
+    process = subprocess.Popen(
+        command(store, *options),
+        env=environment(tmp_path),
+        cwd=tmp_path,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    _wait_for_rows(tmp_path / "j.sqlite", process)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    done = run(tmp_path, store, *options, "--json", "out.json")
+    assert done.returncode == 0, done.stderr
+    result, expected = found(tmp_path / "out.json"), found(tmp_path / "whole.json")
+    assert result["rounds"] == expected["rounds"]
+    counts, all_counts = result["work"]["counts"], expected["work"]["counts"]
+    assert counts["batches_resumed"] > 0
+    assert counts.get("block_executions", 0) < all_counts["block_executions"]
+
+
+def _wait_for_rows(path: Path, process: subprocess.Popen[bytes]) -> None:
+    """Wait until the journal has some features, or the search is over."""
+    import sqlite3
+
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and process.poll() is None:
+        if path.exists():
+            try:
+                with sqlite3.connect(f"file:{path}?mode=ro", uri=True) as connection:
+                    if connection.execute("SELECT count(*) FROM features").fetchone()[0] > 20:
+                        return
+            except sqlite3.OperationalError:
+                pass
+        time.sleep(0.005)
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        (("--data", "digit_vektors"), "digit_vectors"),
+        ((*DATA, "--engine", "sharde"), "did you mean 'shared'"),
+        ((*DATA, "--proxy", "logm"), "did you mean 'logme'"),
+        ((*DATA, "--budget", "many"), "--budget"),
+        ((*DATA, "--budget", "1 KiB"), "at least"),
+        (("--data", "digits"), "takes vector"),
+        (("--data", "digit_vectors", "--num-train-items", "7"), "too few"),
+        ((*DATA, "--proxy-setting", "epochs"), "KEY=VALUE"),
+        ((*DATA, "--proxy", "leep"), "classifier"),
+        ((*DATA, "--batch-size", "0"), "at least 1"),
+    ],
+)
+def test_what_is_wrong_is_one_line(
+    store: SnapshotStore,
+    options: tuple[str, ...],
+    text: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("BENCH_CORE_DATA", str(tmp_path))
+    with pytest.raises(SystemExit) as ended:
+        main(["search", "--models", str(store.folder), *options, "--no-estimate"])
+    assert ended.value.code == 2
+    assert text in capfd.readouterr().err.splitlines()[-1]
+
+
+def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    done = run(tmp_path, SnapshotStore(tmp_path / "empty"), *DATA)
+    assert done.returncode == 2
+    assert "Hugging Face layout" in done.stderr
+
+
+def test_a_damaged_block_is_named_and_can_be_left_out(tmp_path: Path) -> None:
+    store = SnapshotStore(tmp_path / "store")
+    models = synthetic_set(store, "mlp_deep", "FIFTY_PERCENT", 6)
+    own = next(b for b in models[-1].blocks if b.key not in {x.key for x in models[0].blocks})
+    having = set(store.models_of(own.key))
+    path = store.block_path(own)
+    path.write_bytes(path.read_bytes()[:-4])
+    done = run(tmp_path, store, *DATA, "--no-estimate")
+    assert done.returncode == 2
+    assert own.key[-8:] in done.stderr.splitlines()[-1]
+    options = (*DATA, "--no-estimate", "--skip-unusable", "--json", "out.json")
+    left = run(tmp_path, store, *options)
+    assert left.returncode == 3, left.stderr
+    ranking = found(tmp_path / "out.json")["ranking"]
+    assert {item["name"] for item in ranking if item["round"] < 0} == having
+    assert "left out" in left.stdout
