@@ -30,6 +30,8 @@ class Context:
     device: torch.device
     budget: int
     """Bytes for blocks and intermediate results."""
+    largest_batch: int
+    """Most items that a batch of any round has."""
     num_workers: int
     """Processes that decode, for the published engines."""
     whole_models: Path

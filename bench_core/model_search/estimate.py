@@ -57,6 +57,7 @@ def estimate(
         UnitsOfWork(tree, candidates),
         batches_of(rounds[0], n_test, settings.batch_size),
         candidates.input_bytes,
+        max(len(b) for r in rounds for b in batches_of(r, n_test, settings.batch_size)),
         budget,
         {},
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from bench_core.model_search.batches import Batch
 from bench_core.model_search.errors import BudgetError
@@ -51,6 +51,7 @@ def plan_round(
     work: UnitsOfWork,
     batches: Sequence[Batch],
     input_bytes: int,
+    largest_batch: int,
     budget: int,
     resident: Mapping[str, int],
 ) -> Plan:
@@ -60,21 +61,35 @@ def plan_round(
     unless these stay in memory. When all blocks fit beside a single batch, each batch is a chunk
     and every block is read once. Of equal ones the plan with the smallest chunks is taken.
 
+    Args:
+        work: the tree.
+        batches: what goes through it.
+        input_bytes: of an item as a model takes it.
+        largest_batch: items of the largest batch of all rounds: room is kept for it, so that a
+            budget that is enough for the first round is enough for all.
+        budget: bytes for blocks and intermediate results.
+        resident: blocks in memory, by key, with their bytes.
+
     Raises:
         BudgetError: the budget is below the least that is needed; it says how much that is.
     """
-    schedule = best_order(work.tree, work.output_bytes, [0] * len(work.tree.units))
+    room = _Room(
+        work,
+        best_order(work.tree, work.output_bytes, [0] * len(work.tree.units)),
+        input_bytes,
+        largest_batch,
+    )
     needed = {ref.key: ref.nbytes for unit in work.tree.units for ref in work.blocks(unit)}
     least = sum(nbytes for key, nbytes in needed.items() if key not in resident)
     best: Plan | None = None
     for chunks in _partitions(batches):
-        plan = _plan(work, schedule, chunks, input_bytes, budget, resident)
+        plan = _plan(room, chunks, budget, resident)
         if plan is not None and (best is None or plan.loaded < best.loaded):
             best = plan
         if best is not None and best.loaded == least:
             break
     if best is None:
-        raise _too_little(work, schedule, batches, input_bytes, budget)
+        raise room.too_little(budget)
     return best
 
 
@@ -89,53 +104,45 @@ def _partitions(batches: Sequence[Batch]) -> Iterable[list[tuple[Batch, ...]]]:
 
 
 def _plan(
-    work: UnitsOfWork,
-    schedule: Schedule,
-    chunks: Sequence[tuple[Batch, ...]],
-    input_bytes: int,
-    budget: int,
-    resident: Mapping[str, int],
+    room: _Room, chunks: Sequence[tuple[Batch, ...]], budget: int, resident: Mapping[str, int]
 ) -> Plan | None:
     """Return the plan for these chunks, or None if it does not fit the budget."""
-    activations = _activation_bytes(work, schedule, chunks, input_bytes)
-    if activations >= budget:
-        return None
-    plan = Plan(work, schedule, tuple(chunks), budget - activations, 0, activations)
+    activations = room.activation_bytes(max(sum(map(len, chunk)) for chunk in chunks))
+    plan = Plan(room.work, room.schedule, tuple(chunks), budget - activations, 0, activations)
     sizes = dict(resident) | {ref.key: ref.nbytes for group in plan.groups for ref in group}
     keys = [[ref.key for ref in group] for group in plan.groups]
     try:
         moves = plan_residency(keys, sizes, plan.block_budget, resident)
     except BudgetError:
         return None
-    loaded = loaded_bytes(moves, sizes)
-    return Plan(work, schedule, tuple(chunks), plan.block_budget, loaded, activations)
+    return replace(plan, loaded=loaded_bytes(moves, sizes))
 
 
-def _activation_bytes(
-    work: UnitsOfWork, schedule: Schedule, chunks: Sequence[tuple[Batch, ...]], input_bytes: int
-) -> int:
-    most_items = max(sum(len(batch) for batch in chunk) for chunk in chunks)
-    batch_items = max(len(batch) for chunk in chunks for batch in chunk)
-    n_roots = sum(unit.parent < 0 for unit in work.tree.units)
-    # One input in use and one ahead; several roots use a chunk's inputs again, decoded.
-    ready = 2 * batch_items + (most_items if n_roots > 1 else 0)
-    return schedule.peak * most_items + work.working_bytes * batch_items + input_bytes * ready
+@dataclass(frozen=True)
+class _Room:
+    """What a walk through the tree needs beside the blocks."""
 
+    work: UnitsOfWork
+    schedule: Schedule
+    input_bytes: int
+    largest_batch: int
 
-def _too_little(
-    work: UnitsOfWork,
-    schedule: Schedule,
-    batches: Sequence[Batch],
-    input_bytes: int,
-    budget: int,
-) -> BudgetError:
-    """Say what the least budget is, with these batches and with batches of one item."""
-    largest = max(work.block_bytes(unit) for unit in work.tree.units)
-    least, single = (
-        largest + _activation_bytes(work, schedule, [(batch,)], input_bytes) + 1
-        for batch in (max(batches, key=len), Batch("train", 0, 1))
-    )
-    return BudgetError(
-        f"a memory budget of {budget:,} bytes; at least {least:,} are needed with batches of "
-        f"{max(map(len, batches))} items, {single:,} with batches of one"
-    )
+    def activation_bytes(self, chunk_items: int, batch_items: int | None = None) -> int:
+        """Return the bytes for a chunk: what units start from, one batch in work, and inputs."""
+        batch = self.largest_batch if batch_items is None else batch_items
+        items = max(chunk_items, batch)
+        n_roots = sum(unit.parent < 0 for unit in self.work.tree.units)
+        # One input in use and one ahead; several roots use a chunk's inputs again, decoded.
+        ready = 2 * batch + (items if n_roots > 1 else 0)
+        return (
+            self.schedule.peak * items + self.work.working_bytes * batch + self.input_bytes * ready
+        )
+
+    def too_little(self, budget: int) -> BudgetError:
+        """Say what the least budget is, with these batches and with batches of one item."""
+        largest = max(self.work.block_bytes(unit) for unit in self.work.tree.units)
+        batches, single = (largest + self.activation_bytes(0, n) for n in (self.largest_batch, 1))
+        return BudgetError(
+            f"a memory budget of {budget:,} bytes; at least {batches:,} are needed with batches of "
+            f"{self.largest_batch} items, {single:,} with batches of one"
+        )

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from bench_core.data import SearchData
+from bench_core.model_search.batches import batches_of
 from bench_core.model_search.candidates import Candidates
 from bench_core.model_search.context import Context
 from bench_core.model_search.engines import Engine, engine_class
@@ -189,10 +190,16 @@ def _context(
             meter=meter,
             device=device,
             budget=default_budget() if chosen.budget is None else chosen.budget,
+            largest_batch=_largest_batch(len(candidates), data, chosen),
             num_workers=chosen.num_workers,
             whole_models=whole,
             advance=_advance(candidates, data, chosen, progress),
         )
+
+
+def _largest_batch(n_models: int, data: SearchData, chosen: Settings) -> int:
+    rounds = plan_rounds(n_models, len(data.train), chosen.halving)
+    return max(len(b) for r in rounds for b in batches_of(r, len(data.test), chosen.batch_size))
 
 
 def _loader(

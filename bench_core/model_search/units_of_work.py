@@ -28,8 +28,9 @@ class UnitsOfWork:
         return [self._candidates.resources[key] for key in self._keys[unit.index]]
 
     def block_bytes(self, unit: Unit) -> int:
-        """Return the bytes of the unit's blocks."""
-        return sum(block.nbytes for block in self.blocks(unit))
+        """Return the bytes of the unit's blocks; one that comes twice counts once."""
+        distinct = {block.key: block.nbytes for block in self.blocks(unit)}
+        return sum(distinct.values())
 
     @property
     def output_bytes(self) -> list[int]:

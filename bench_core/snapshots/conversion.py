@@ -14,7 +14,15 @@ from bench_core.models.chains import ChainSpec, Family, SplitState, chain, famil
 from bench_core.snapshots.detectors import DETECTORS, backbone_settings, transformers_names
 from bench_core.snapshots.tidying import completed, tidied, widened
 
-MODEL_TYPES: Final = ("bert", "dinov2", "resnet", "vit", *DETECTORS)
+MODEL_TYPES: Final = (
+    "bert",
+    "dinov2",
+    "efficientnet",
+    "mobilenet_v2",
+    "resnet",
+    "vit",
+    *DETECTORS,
+)
 """What ``config.json`` may name as ``model_type``."""
 
 

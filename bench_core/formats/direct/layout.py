@@ -42,7 +42,7 @@ def layout(tensors: Tensors, metadata: Mapping[str, str] | None = None) -> Layou
     """Lay tensors out so that as many as possible start at a page of the file.
 
     First come those whose size is a multiple of a page, in the order given, so that each starts
-    at a page; then the others, those of wider types first, so that each is aligned for its type.
+    at a page; then the others, by the largest power of two in their size, which aligns each to it.
     The format allows no gap between tensors, and spaces after the header's text.
 
     Args:
@@ -65,8 +65,12 @@ def layout(tensors: Tensors, metadata: Mapping[str, str] | None = None) -> Layou
 
 
 def _rank(spec: TensorSpec) -> int:
-    """Return what tensors are ordered by: whole pages first, then wide types before narrow ones."""
-    return -PAGE_BYTES if spec.nbytes % PAGE_BYTES == 0 else -spec.dtype.itemsize
+    """Return what tensors are ordered by: the largest power of two, up to a page, in their size.
+
+    Each then starts at a multiple of it. Kernels give other bits for weights that are not aligned
+    to 16 bytes, and mapped tensors lie where the file has them.
+    """
+    return -min(spec.nbytes & -spec.nbytes, PAGE_BYTES) if spec.nbytes else -PAGE_BYTES
 
 
 def _offsets(specs: Mapping[str, TensorSpec], names: list[str]) -> Iterator[tuple[int, int]]:

@@ -20,7 +20,7 @@ from bench_core.model_search.engines.run_unit import run_unit
 from bench_core.model_search.inputs import InputFeeder
 from bench_core.model_search.live_results import LiveResults
 from bench_core.model_search.plan import Plan, plan_round
-from bench_core.model_search.planning import ExecutionTree, PrefixTree
+from bench_core.model_search.planning import ExecutionTree, PrefixTree, borders_of
 from bench_core.model_search.units_of_work import UnitsOfWork
 
 
@@ -34,6 +34,8 @@ class Shared(Engine):
     def __init__(self, context: Context) -> None:
         super().__init__(context)
         self._prefixes = PrefixTree.of(context.candidates.keys)
+        # Kept in later rounds, so that none needs more memory at once than the first.
+        self._borders = borders_of(self._prefixes)
         self._cache = BlockCache(context.loader.load, context.meter)
 
     def extract(self, live: Sequence[int], batches: Sequence[Batch]) -> None:
@@ -56,11 +58,12 @@ class Shared(Engine):
     def _plan(self, models: Sequence[int], batches: Sequence[Batch]) -> Plan:
         context = self.context
         with context.meter.phase("planning"):
-            tree = ExecutionTree.of(self._prefixes.of_models(models))
+            tree = ExecutionTree.of(self._prefixes.of_models(models), self._borders)
             return plan_round(
                 UnitsOfWork(tree, context.candidates),
                 batches,
                 context.candidates.input_bytes,
+                context.largest_batch,
                 context.budget,
                 self._cache.resident,
             )

@@ -35,6 +35,8 @@ class PrefixTree:
     ends: Ints
     """``(n_models,)``: the node at which each of them ends; identical models end at one."""
     keys: tuple[str, ...]
+    nodes: Ints
+    """``(n_nodes,)``: which node of the whole tree each is, in the tree of some of its models."""
 
     @classmethod
     def of(cls, chains: Sequence[Sequence[str]]) -> PrefixTree:
@@ -72,6 +74,7 @@ class PrefixTree:
             node[active] = n_nodes + where
             n_nodes += len(distinct)
         return cls(
+            nodes=np.arange(n_nodes),
             parent=np.concatenate(parents),
             block=np.concatenate(blocks),
             depth=np.concatenate(depths),
@@ -98,6 +101,7 @@ class PrefixTree:
         number = np.cumsum(used) - 1
         parent = self.parent[used]
         return PrefixTree(
+            nodes=self.nodes[used],
             parent=np.where(parent == ROOT, ROOT, number[parent]),
             block=self.block[used],
             depth=self.depth[used],

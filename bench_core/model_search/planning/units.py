@@ -36,9 +36,17 @@ class ExecutionTree:
     """``(n_units,)``: the prefix tree's node at the end of each unit."""
 
     @classmethod
-    def of(cls, prefixes: PrefixTree) -> ExecutionTree:
-        """Return the compressed tree."""
-        is_last = _ends_of_units(prefixes)
+    def of(cls, prefixes: PrefixTree, borders: Bools | None = None) -> ExecutionTree:
+        """Return the compressed tree.
+
+        Args:
+            prefixes: the tree of blocks.
+            borders: nodes of the whole tree at which a unit ends in any case: see `borders_of`. The
+                units of fewer models are then no longer than those of all.
+        """
+        is_last = borders_of(prefixes)
+        if borders is not None:
+            is_last |= borders[prefixes.nodes]
         last_node = np.flatnonzero(is_last)
         number = np.cumsum(is_last) - 1
         above = _unit_ends_above(prefixes, is_last)[last_node]
@@ -73,7 +81,8 @@ class ExecutionTree:
         return keys[::-1]
 
 
-def _ends_of_units(prefixes: PrefixTree) -> Bools:
+def borders_of(prefixes: PrefixTree) -> Bools:
+    """Return the nodes at which units end: where models branch off, and where one ends."""
     inner = prefixes.parent[prefixes.parent != ROOT]
     is_last: Bools = np.bincount(inner, minlength=prefixes.n_nodes) != 1
     is_last[prefixes.ends] = True

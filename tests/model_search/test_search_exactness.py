@@ -1,0 +1,215 @@
+"""All engines give the same table bit for bit: any models, budget, batches, interruption."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from search_sets import items, model_sets, plain_features, store_of
+
+from bench_core import data
+from bench_core.data import SearchData
+from bench_core.model_search import ENGINES, BudgetError, SearchError, search
+from bench_core.model_search.features import DiskFeatures, MemoryFeatures
+from bench_core.snapshots import SnapshotStore, synthetic_set
+
+HALVING = [name for name, engine in ENGINES.items() if engine.halves]
+WHOLE = ("base", "base_tuned")
+
+
+class Stopped(Exception):
+    """Raised in the middle of a search."""
+
+
+def tables(store: SnapshotStore, found: SearchData, names: Sequence[str], **options: Any) -> Any:
+    return {name: search(store, found, engine=name, **options) for name in names}
+
+
+@given(
+    models=model_sets,
+    n_train=st.integers(60, 90),
+    batch_size=st.integers(1, 40),
+    factor=st.integers(2, 4),
+    winners=st.integers(1, 3),
+    proxy=st.sampled_from(["linear", "ridge", "knn"]),
+)
+@settings(deadline=None, max_examples=20)
+def test_all_engines_that_halve_alike_give_one_table(
+    models: list[tuple[int, ...]],
+    n_train: int,
+    batch_size: int,
+    factor: int,
+    winners: int,
+    proxy: str,
+) -> None:
+    options = {"batch_size": batch_size, "factor": factor, "winners": winners, "proxy": proxy}
+    with tempfile.TemporaryDirectory() as folder:
+        store, found = store_of(Path(folder), models), items(n_train)
+        results = tables(store, found, [*HALVING, *WHOLE], halve=True, **options)
+        expected = results.pop("shared")
+        for name, result in results.items():
+            assert result.table == expected.table, name
+            assert result.ranking == expected.ranking, name
+
+
+@given(models=model_sets, batch_size=st.integers(1, 40))
+@settings(deadline=None, max_examples=8)
+def test_without_halving_all_engines_agree_too(
+    models: list[tuple[int, ...]], batch_size: int
+) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        store, found = store_of(Path(folder), models), items(40)
+        results = tables(store, found, list(ENGINES), halve=False, batch_size=batch_size)
+        expected = results.pop("base").table
+        assert all(result.table == expected for result in results.values())
+
+
+@given(models=model_sets, batch_size=st.integers(1, 20), extra=st.integers(0, 2000))
+@settings(deadline=None, max_examples=15)
+def test_no_budget_changes_a_bit_and_the_least_is_exact(
+    models: list[tuple[int, ...]], batch_size: int, extra: int
+) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        store, found = store_of(Path(folder), models), items(40)
+        expected = search(store, found, batch_size=batch_size)
+        least = _least_budget(store, found, batch_size)
+        for budget in (least, least + extra):
+            result = search(store, found, batch_size=batch_size, budget=budget)
+            assert result.table == expected.table
+            held = result.work.peak_activation_bytes + result.work.peak_block_bytes
+            assert held <= budget
+
+
+def _least_budget(store: SnapshotStore, found: SearchData, batch_size: int) -> int:
+    """Raise the budget to what a refusal asks for, until it is enough; one byte less is not."""
+    budget = 1
+    for _ in range(6):
+        try:
+            search(store, found, batch_size=batch_size, budget=budget)
+        except BudgetError as error:
+            budget = int(str(error).split("at least ")[1].split(" ")[0].replace(",", ""))
+        else:
+            with pytest.raises(BudgetError):
+                search(store, found, batch_size=batch_size, budget=budget - 1)
+            return budget
+    raise AssertionError("what a refusal asks for is never enough")
+
+
+@given(
+    models=model_sets,
+    engine=st.sampled_from(["shared", "alsatian", "base_tuned"]),
+    stop=st.integers(1, 60),
+    batch_size=st.integers(1, 12),
+)
+@settings(deadline=None, max_examples=12)
+def test_interrupted_anywhere_it_goes_on_to_the_same_table(
+    models: list[tuple[int, ...]], engine: str, stop: int, batch_size: int
+) -> None:
+    def stop_there(done: int, total: int) -> None:
+        if done >= stop:
+            raise Stopped
+
+    with tempfile.TemporaryDirectory() as folder:
+        store, found = store_of(Path(folder) / "store", models), items(60)
+        options: dict[str, Any] = {"engine": engine, "batch_size": batch_size}
+        expected = search(store, found, **options)
+        journal = Path(folder) / "journal.sqlite"
+        with contextlib.suppress(Stopped):  # it may end before
+            search(store, found, journal=journal, progress=stop_there, **options)
+        result = search(store, found, journal=journal, **options)
+        assert result.table == expected.table
+        assert result.ranking == expected.ranking
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("architecture", ["mlp_tiny", "resnet_tiny", "vit_tiny", "bert_tiny"])
+def test_features_are_those_of_each_model_s_own_forward(
+    engine: str, architecture: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = SnapshotStore(tmp_path)
+    models = synthetic_set(store, architecture, "TWENTY_FIVE_PERCENT", 4)
+    found = {
+        "mlp_tiny": lambda: data.load("digit_vectors", num_train_items=24, num_test_items=8),
+        "bert_tiny": lambda: data.load(
+            "docstrings", length=12, num_train_items=24, num_test_items=8
+        ),
+    }.get(architecture, lambda: data.load("digits", num_train_items=24, num_test_items=8))()
+    seen: dict[str, Any] = {}
+    for cls in (MemoryFeatures, DiskFeatures):
+        monkeypatch.setattr(cls, "put", _recording(cls.put, seen))
+    search(store, found, engine=engine, halve=False, batch_size=8)
+    from bench_core.model_search.candidates import Candidates
+
+    chains = Candidates.of([store.snapshot(model.name) for model in models], found).chains
+    for model, chain in zip(models, chains, strict=True):
+        for batch, features in seen[chain].items():
+            side = found.train if batch.split == "train" else found.test
+            plain = plain_features(store, model, side.batch(batch.indices))
+            assert torch.equal(features, plain)
+
+
+def _recording(put: Any, seen: dict[str, Any]) -> Any:
+    def record(self: Any, found: Any) -> None:
+        for chain, batch, features in found:
+            seen.setdefault(chain, {})[batch] = features.clone()
+        put(self, found)
+
+    return record
+
+
+def test_identical_models_tie_and_are_ranked_by_name(tmp_path: Path) -> None:
+    store = store_of(tmp_path, [(1, 0), (0, 0), (1, 0), (1, 0)])
+    result = search(store, items(60), halve=False)
+    scores = {item.name: (item.score, item.loss) for item in result.ranking}
+    assert scores["m0"] == scores["m2"] == scores["m3"]
+    places = {item.name: item.rank for item in result.ranking}
+    assert places["m0"] < places["m2"] < places["m3"]
+
+
+def test_one_and_two_models(tmp_path: Path) -> None:
+    store = store_of(tmp_path, [(0, 1), (1, 1)])
+    assert search(store, items(20), names=["m1"]).best == "m1"
+    assert len(search(store, items(20)).rounds) == 1
+
+
+def test_the_last_round_of_the_paper_decides_nothing(tmp_path: Path) -> None:
+    store = store_of(tmp_path, [(0, i % 3, i // 3) for i in range(6)])
+    ours = search(store, items(90))
+    exact = search(store, items(90), paper_exact=True)
+    assert exact.best == ours.best
+    assert exact.rounds[:-1] == ours.rounds
+    assert len(exact.rounds[-1].scores) == 1
+
+
+def test_a_search_says_what_no_search_can_be_made_of(tmp_path: Path) -> None:
+    store = store_of(tmp_path, [(0,), (1,), (2,), (0, 1)])
+    with pytest.raises(SearchError, match="too few"):
+        search(store_of(tmp_path / "many", [(0, i % 3) for i in range(9)]), items(5))
+    with pytest.raises(SearchError, match="no models"):
+        search(store, items(30), names=[])
+    with pytest.raises(SearchError, match="takes vector of 8"):
+        search(store, data.load("vectors", width=9, n_train=30, n_test=12))
+    with pytest.raises(SearchError, match="two models are named m0"):
+        search(store, items(30), names=["m0", "m0"])
+
+
+@pytest.mark.gpu
+def test_cpu_and_cuda_rank_alike(tmp_path: Path) -> None:
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA device")
+    store = SnapshotStore(tmp_path)
+    synthetic_set(store, "resnet_tiny", "TOP_LAYERS", 12)
+    found = data.load("digits", num_train_items=200, num_test_items=50)
+    for engine in ENGINES:
+        ranked = [
+            [item.name for item in search(store, found, engine=engine, device=device).ranking]
+            for device in ("cpu", "cuda")
+        ]
+        assert ranked[0] == ranked[1]
