@@ -112,7 +112,8 @@ class ScoreOneModel(Benchmark):
 
         stacked, labels = torch.cat(features), torch.from_numpy(self.data.labels)
         half = len(labels) // 2
-        sizes = [len(part) for part in torch.arange(half).split(self.batch_size)]
+        size = self.batch_size
+        sizes = [min(size, half - start) for start in range(0, half, size)]
         task = Task(labels[:half], labels[half:], len(self.data.classes), tuple(sizes), (half,))
         (score,) = get("linear").score([Features(stacked[:half], stacked[half:])], task, self.seed)
         return float(score.value)
@@ -140,6 +141,8 @@ def _items(taken: Any, count: int) -> Dataset:
 
     if taken.kind == "tokens":
         source = data.load("docstrings").train
+    elif taken.kind == "vector":
+        source = data.load("digit_vectors").train
     else:
         size = taken.shape[1] or (224 if count > 64 else 32)
         source = data.load("digits", size=size).train

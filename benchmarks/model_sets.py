@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from harness.benchmark import data_dir
 from harness.errors import InputError
@@ -37,10 +38,30 @@ def synthetic(
     from bench_core.snapshots import SnapshotStore, synthetic_set
 
     store = SnapshotStore(sets_folder() / f"{architecture}-{distribution}-{size}-seed{seed}")
-    is_small = has_trained_base(architecture)
-    base = _trained_base(store, architecture, size, seed) if is_small else "random"
+    base: Snapshot | Literal["random"] = "random"
+    if has_trained_base(architecture):
+        base = _trained_base(store, architecture, size, seed)
     found = synthetic_set(store, architecture, distribution, n_models, seed, base=base)
     return ModelSet(store, [snapshot.name for snapshot in found])
+
+
+def combined(
+    architectures: Sequence[str], distribution: str, n_models: int, size: int, seed: int
+) -> ModelSet:
+    """Return synthetic sets of several architectures in one store, ``n_models`` of each.
+
+    As where models of several makers are searched: nothing is shared from one set to another. The
+    bases are initialised only.
+    """
+    from bench_core.snapshots import SnapshotStore, synthetic_set
+
+    name = "+".join(architectures)
+    store = SnapshotStore(sets_folder() / f"{name}-{distribution}-{size}-seed{seed}")
+    names: list[str] = []
+    for architecture in architectures:
+        found = synthetic_set(store, architecture, distribution, n_models, seed)
+        names += [snapshot.name for snapshot in found]
+    return ModelSet(store, names)
 
 
 def has_trained_base(architecture: str) -> bool:
@@ -78,6 +99,16 @@ def search_data(taken: InputSpec, items: int, size: int, source: str = "embedded
     return data.SearchData(_first(found.train, n_train), _first(found.test, items - n_train))
 
 
+def check_source(source: str) -> None:
+    """Raise where data are neither the embedded ones nor a folder.
+
+    Raises:
+        InputError: there is no such folder.
+    """
+    if source != "embedded" and not Path(source).is_dir():
+        raise InputError(f"data {source!r}: expected 'embedded' or a folder")
+
+
 def sets_folder() -> Path:
     """Return the folder of all sets."""
     return data_dir() / "model_sets"
@@ -86,10 +117,13 @@ def sets_folder() -> Path:
 def _whole(taken: InputSpec, size: int, source: str = "embedded") -> SearchData:
     from bench_core import data
 
-    sizes = {"image": {"size": taken.shape[-1] or size}, "tokens": {"length": size}, "vector": {}}
+    sizes: dict[str, dict[str, Any]] = {
+        "image": {"size": taken.shape[-1] or size},
+        "tokens": {"length": size},
+        "vector": {},
+    }
     names = {"image": "digits", "tokens": "docstrings", "vector": "digit_vectors"}
-    if source != "embedded" and not Path(source).is_dir():
-        raise InputError(f"data {source!r}: expected 'embedded' or a folder")
+    check_source(source)
     name = names[taken.kind] if source == "embedded" else source
     return data.load(name, **sizes[taken.kind])
 

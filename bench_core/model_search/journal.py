@@ -47,23 +47,36 @@ class Journal:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._connection = sqlite3.connect(path, timeout=_WAIT_SECONDS)
+        except (OSError, sqlite3.Error) as error:
+            raise self._failure(error) from error
+        try:
             self._connection.execute("PRAGMA journal_mode = WAL")
             self._connection.execute("PRAGMA synchronous = NORMAL")
             with self._connection:
                 self._connection.execute(_TABLE)
-        except (OSError, sqlite3.Error) as error:
+        except sqlite3.Error as error:
+            self._connection.close()
             raise self._failure(error) from error
 
     def get(self, chain: str, batch: Batch) -> torch.Tensor | None:
-        """Return features of shape (items, dim), or None where there are none, or damaged ones."""
-        row = self._connection.execute(
-            "SELECT dim, bits, crc32 FROM features WHERE chain = ? AND data = ? AND split = ? "
-            "AND start = ? AND stop = ? AND environment = ?",
-            self._key(chain, batch),
-        ).fetchone()
+        """Return features of shape (items, dim), or None where there are none, or damaged ones.
+
+        Raises:
+            SaveError: the file was damaged, or is locked for long.
+        """
+        try:
+            row = self._connection.execute(
+                "SELECT dim, bits, crc32 FROM features WHERE chain = ? AND data = ? AND split = ? "
+                "AND start = ? AND stop = ? AND environment = ?",
+                self._key(chain, batch),
+            ).fetchone()
+        except sqlite3.Error as error:
+            raise self._failure(error) from error
         if row is None or zlib.crc32(row[1]) != row[2]:
             return None
         values = np.frombuffer(bytearray(row[1]), dtype=np.float32)
+        if len(values) != len(batch) * row[0]:
+            return None
         return torch.from_numpy(values).view(len(batch), row[0])
 
     def put(self, found: Iterable[tuple[str, Batch, torch.Tensor]]) -> None:

@@ -22,6 +22,15 @@ STACK, TINY = "stack_4x16KiB", "tiny_8x1KiB"
 SPAWNING = ("parallel_writes.",)
 """Benchmarks whose every sample starts processes; their cases are told apart by hand below."""
 
+SMALL = {
+    "n_models": 5,
+    "epochs": 1,
+    "items": 64,
+    "architecture": "mlp_tiny",
+    "architectures": "mlp_tiny+mlp_deep",
+}
+"""What makes a workload over sets of models small."""
+
 LIMITS = Limits(
     sequential_read=1e9,
     sequential_write=1e9,
@@ -39,14 +48,15 @@ CLASSES = list(dict.fromkeys(case.cls for case in CASES))
 
 
 def small(case: Case) -> Case:
-    """Return the case with a model of some KiB in the place of its own."""
+    """Return the case with models of some KiB in the place of its own."""
     params = dict(case.params)
     if "model" in params:
         params["model"] = TINY if str(params["model"]).startswith("tiny") else STACK
     if "mebibytes" in params:
         params["mebibytes"] = 1
-    if "n_models" in params:
-        params["n_models"] = 5
+    for name, value in SMALL.items():
+        if name in params:
+            params[name] = value
     return Case(case.module, case.cls, case.method, params)
 
 

@@ -1,0 +1,186 @@
+"""What searches as workloads share: data and rates before the clock, the check, the ideal time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from benchmarks.common import COLD
+from benchmarks.model_sets import ModelSet, check_source, search_data
+from harness.benchmark import Benchmark
+from harness.errors import InputError, WrongResultError
+from harness.records import Param
+
+if TYPE_CHECKING:
+    from bench_core.model_search import SearchResult
+    from harness.limits import Limits
+
+PUBLISHED = ("base", "shift", "alsatian")
+HALVING = ("shift", "alsatian", "shared")
+BATCH_SIZE = 32
+SHOWN = 5
+"""Places of the ranking that a record holds."""
+
+
+class SearchBenchmark(Benchmark):
+    """Base of the searches: models and data are made before; the clock holds `search` alone.
+
+    Published engines follow the published halving, its last round included; ours ends when nothing
+    can be decided any more. Features of Base and SHiFT go through files. What is checked: all
+    engines that follow the same halving find the same winner and give the same scores, bit for bit,
+    in the rounds that decide. Base scores every model by all items, which may prefer another one,
+    but not where one is clearly the best (`has_one_best`).
+
+    Ideal: the slower of the distinct blocks' time (each batch through each distinct prefix of
+    blocks, at the rate that the block reaches alone on this machine, measured before) and the
+    distinct bytes at the device's bandwidth, where they are cold; and the proxy as it was.
+    """
+
+    unit = "seconds"
+    timeout = 7200
+    open_params: ClassVar[Sequence[str]] = (
+        "architecture",
+        "cache",
+        "data",
+        "distribution",
+        "engine",
+    )
+
+    models: ModelSet
+    engine: str
+    cache: str
+    budget: int | None = None
+    has_one_best = False
+    """Whether one model is clearly the best, so that all engines must find it."""
+
+    @classmethod
+    def check_param(cls, name: str, value: Param) -> None:
+        """Raise where an experiment names something that does not exist."""
+        check_names(name, value)
+
+    def prepare_search(
+        self, models: ModelSet, items: int, size: int, engine: str, cache: str, data: str
+    ) -> None:
+        """Make data, whole models and rates, all of which are kept for the next samples."""
+        self.models, self.engine, self.cache = models, engine, cache
+        snapshots = [models.store.snapshot(name) for name in models.names]
+        taken = snapshots[0].input
+        self.snapshots = snapshots
+        self.data = self.cached(
+            ("search data", taken, items, size, data),
+            lambda: search_data(taken, items, size, data),
+        )
+        self.case = (str(models.store.folder), tuple(models.names), items, size, data)
+        self.candidates, self.rates = self.cached(("rates", *self.case), self._rates)
+        if engine in ("base", "shift"):
+            for name, path in zip(models.names, self._whole_files(), strict=True):
+                models.store.export(name, path)
+
+    def run_search(self) -> SearchResult:
+        """Search; this is what is timed."""
+        from bench_core.model_search import search
+
+        return search(
+            self.models.store,
+            self.data,
+            names=self.models.names,
+            engine=self.engine,
+            batch_size=BATCH_SIZE,
+            budget=self.budget,
+            paper_exact=self.engine in PUBLISHED,
+            seed=self.seed,
+        )
+
+    def files(self) -> Sequence[Path]:
+        if self.engine in ("base", "shift"):
+            return self._whole_files()
+        return [self.models.store.block_path(block) for block in self._blocks().values()]
+
+    def ideal_seconds(self, limits: Limits) -> float | None:
+        from bench_core.model_search.rates import distinct_runs
+
+        keys, n_test = self.candidates.keys, len(self.data.test)
+        compute = 0.0
+        for found in self._deciding(self.result):
+            items = found.stop - found.start + (n_test if found.index == 0 else 0)
+            runs = distinct_runs([keys[item.model] for item in found.scores])
+            compute += sum(self.rates.seconds[key] for key in runs) * items / BATCH_SIZE
+        read = limits.seconds("sequential_read", self._distinct_bytes())
+        is_cold = self.cache in COLD and read is not None
+        proxy = float(self.result.work.seconds["proxy_score"])
+        return max(compute, read if is_cold and read is not None else 0.0) + proxy
+
+    def verify(self) -> None:
+        table = [row for found in self._deciding(self.result) for row in _rows(found)]
+        halves = self.engine in HALVING
+        found = (table, self.result.best)
+        expected = self.cached(("table", halves, self.seed, *self.case), lambda: found)
+        if found != expected:
+            raise WrongResultError(f"{self.engine} gives other scores than the engine before it")
+        winner = self.cached(("winner", self.seed, *self.case), lambda: self.result.best)
+        if self.has_one_best and winner != self.result.best:
+            raise WrongResultError(f"{self.engine} finds {self.result.best}, expected {winner}")
+        work = self.result.work
+        self.note(
+            phases=dict(work.seconds),
+            winner=self.result.best,
+            ranking=" > ".join(item.name for item in self.result.ranking[:SHOWN]),
+            peak_activation_bytes=work.peak_activation_bytes,
+            peak_block_bytes=work.peak_block_bytes,
+            distinct_bytes=self._distinct_bytes(),
+            block_gflops=self.rates.flops_per_second / 1e9,
+            **work.counts,
+        )
+
+    def _deciding(self, result: SearchResult) -> list[Any]:
+        """Return the rounds that tell models apart."""
+        return [found for found in result.rounds if len(found.scores) > 1]
+
+    def _rates(self) -> Any:
+        from bench_core.model_search.candidates import Candidates
+        from bench_core.model_search.rates import measure_blocks
+        from bench_core.models.chains.resources import input_shapes
+
+        candidates = Candidates.of(self.snapshots, self.data)
+        shapes = input_shapes(self.data.train.kind, self.data.train.shape)
+        return candidates, measure_blocks(candidates, shapes, BATCH_SIZE, repeats=3)
+
+    def _blocks(self) -> dict[str, Any]:
+        return {block.key: block for snapshot in self.snapshots for block in snapshot.blocks}
+
+    def _distinct_bytes(self) -> int:
+        return sum(block.nbytes for block in self._blocks().values())
+
+    def _whole_files(self) -> list[Path]:
+        folder = self.models.store.folder / "whole"
+        return [folder / f"{name}.pt" for name in self.models.names]
+
+
+def _rows(found: Any) -> list[tuple[int, str, float, float | None]]:
+    return [(found.index, item.name, item.score, item.loss) for item in found.scores]
+
+
+def check_names(name: str, value: Param) -> None:
+    """Raise where an open parameter of a search names something that does not exist.
+
+    Raises:
+        InputError: there is no such thing; the text lists what there is.
+    """
+    from bench_core.errors import UnknownNameError
+    from bench_core.model_search.engines import engine_class
+    from bench_core.models import chain
+    from bench_core.snapshots.draws import distribution_name
+    from harness.cache import parse_state
+
+    checks: dict[str, Any] = {
+        "engine": engine_class,
+        "architecture": chain,
+        "cache": parse_state,
+        "distribution": distribution_name,
+        "data": check_source,
+    }
+    try:
+        checks[name](str(value))
+    except (UnknownNameError, ValueError) as error:
+        raise InputError(str(error)) from error

@@ -1,0 +1,187 @@
+"""Searches, block loads and proxy scores as workloads: wrong answers fail, ideals follow."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench_core.model_search import SearchResult
+from bench_core.model_search.proxies import Features, Score, Task
+from bench_core.model_search.proxies.linear import Linear
+from benchmarks.block_store import WAYS, BlockStoreLoad
+from benchmarks.common import Tensors
+from benchmarks.loaders import FormatLoader
+from benchmarks.model_search import CombinedSearch, MemoryLimit, Search
+from benchmarks.model_sets import search_data
+from benchmarks.proxy_scores import PROXIES, ProxyScores
+from benchmarks.search_base import HALVING, SearchBenchmark
+from harness.errors import InputError
+from harness.limits import Limits
+from harness.records import Record
+
+PHASES = {"planning", "prepare_model", "prepare_data", "inference", "proxy_score"}
+
+
+@pytest.fixture(autouse=True)
+def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("BENCH_CORE_DATA", str(tmp_path / "data"))
+    return tmp_path / "data"
+
+
+def search(engine: str, architecture: str = "mlp_tiny", items: int = 100) -> Record:
+    values = (engine, "TOP_LAYERS", architecture, 5, items, 32, "warm", "embedded")
+    return Search().sample("time_search", *values)
+
+
+def load(way: str, cache: str = "warm") -> Record:
+    return BlockStoreLoad().sample("time_load", way, "TOP_LAYERS", "mlp_tiny", 4, cache)
+
+
+def test_all_engines_must_find_the_one_model_that_is_clearly_the_best(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    found = [search(engine, "resnet_tiny", 400) for engine in Search.params[0]]
+    assert [(record.status, record.reason) for record in found] == [("ok", None)] * len(found)
+    assert {record.extra["winner"] for record in found} == {"resnet_tiny-top_layers-000"}
+    run_search = SearchBenchmark.run_search
+
+    def turned(self: SearchBenchmark) -> SearchResult:
+        found = run_search(self)
+        return dataclasses.replace(found, ranking=found.ranking[::-1])
+
+    monkeypatch.setattr(SearchBenchmark, "run_search", turned)
+    record = search("shared", "resnet_tiny", 400)
+    assert (record.status, record.value) == ("failed", None)
+
+
+@pytest.mark.parametrize("engine", HALVING)
+def test_a_record_has_phases_counters_and_ranking(engine: str) -> None:
+    record = search(engine)
+    assert set(record.extra["phases"]) == PHASES
+    assert sum(record.extra["phases"].values()) <= record.value
+    assert record.extra["block_executions"] > 0
+    assert record.extra["distinct_bytes"] > 0
+    assert len(record.extra["ranking"].split(" > ")) == 5
+
+
+def test_one_other_score_fails_a_search(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert search("alsatian").status == "ok"
+    score_one = Linear.score_one
+
+    def wrong(self: Linear, features: Features, task: Task, seed: int) -> Score:
+        found = score_one(self, features, task, seed)
+        return dataclasses.replace(found, loss=(found.loss or 0.0) + 1e-9)
+
+    monkeypatch.setattr(Linear, "score_one", wrong)
+    record = search("shared")
+    assert (record.status, record.value) == ("failed", None)
+    assert record.reason == "shared gives other scores than the engine before it"
+
+
+def test_a_budget_changes_no_score() -> None:
+    for engine in ("alsatian", "shared"):
+        for budget in (1, 80):
+            values = (engine, "mlp_tiny", budget, "FIFTY_PERCENT", 5, 100, 32, "warm")
+            record = MemoryLimit().sample("time_search", *values)
+            assert (record.status, record.reason) == ("ok", None)
+
+
+def test_sets_of_several_architectures_are_searched_as_one() -> None:
+    values = ("shared", "mlp_tiny+mlp_deep", "TOP_LAYERS", 2, 100, 32, "warm")
+    record = CombinedSearch().sample("time_search", *values)
+    assert (record.status, record.reason) == ("ok", None)
+    ranked = record.extra["ranking"]
+    assert {name.partition("-")[0] for name in ranked.split(" > ")} == {"mlp_tiny", "mlp_deep"}
+
+
+def test_the_ideal_of_a_cold_search_is_no_less_than_its_bytes_at_the_limit() -> None:
+    benchmark = Search()
+    values = ("shared", "TOP_LAYERS", "mlp_tiny", 5, 100, 32, "cold_file", "embedded")
+    benchmark.prepare(*values)
+    benchmark.time_search(*values)
+    distinct, proxy = benchmark._distinct_bytes(), benchmark.result.work.seconds["proxy_score"]
+    slow, fast = Limits(sequential_read=1.0), Limits(sequential_read=1e15)
+    assert benchmark.ideal_seconds(slow) == pytest.approx(distinct + proxy)
+    computing = benchmark.ideal_seconds(fast)
+    assert computing is not None
+    assert computing > proxy
+    assert benchmark.ideal_seconds(Limits()) == computing
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("engine", "shred"),
+        ("architecture", "resnet_tny"),
+        ("distribution", "TOP"),
+        ("cache", "hot"),
+        ("data", "nowhere/at/all"),
+    ],
+)
+def test_names_that_mean_nothing_are_refused(name: str, value: str) -> None:
+    with pytest.raises(InputError, match=value):
+        Search.check_param(name, value)
+
+
+def test_each_of_several_architectures_is_checked() -> None:
+    CombinedSearch.check_param("architectures", "mlp_tiny+resnet_tiny")
+    with pytest.raises(InputError, match="mlp_tny"):
+        CombinedSearch.check_param("architectures", "resnet_tiny+mlp_tny")
+    with pytest.raises(InputError, match="liner"):
+        ProxyScores.check_param("proxy", "liner")
+
+
+@pytest.mark.parametrize(("items", "n_train"), [(2000, 1600), (8000, 6400), (100, 80)])
+def test_four_fifths_of_the_items_are_to_learn_from(items: int, n_train: int) -> None:
+    from bench_core.models import chain
+
+    found = search_data(chain("mlp_tiny").input, items, 32)
+    assert (len(found.train), len(found.test)) == (n_train, items - n_train)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_each_way_loads_what_the_store_holds(way: str) -> None:
+    record = load(way)
+    assert (record.status, record.reason) == ("ok", None)
+    extra = record.extra
+    shares = extra["loaded_bytes"] == extra["distinct_bytes"]
+    assert shares == (way != "torch_models")
+    assert (extra["files"] == 4) == (way == "torch_models")
+
+
+def test_one_wrong_bit_fails_a_load_of_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    read = FormatLoader.load
+
+    def wrong(self: FormatLoader, *arguments: Any) -> Tensors:
+        loaded = read(self, *arguments)
+        next(iter(loaded.values())).view(-1).view(torch.uint8)[0] ^= 1
+        return loaded
+
+    monkeypatch.setattr(FormatLoader, "load", wrong)
+    record = load("torch_models")
+    assert (record.status, record.value) == ("failed", None)
+    assert str(record.reason).startswith("1 tensors differ")
+
+
+def test_the_list_of_proxies_is_that_of_the_library() -> None:
+    from bench_core.model_search import proxies
+
+    assert set(PROXIES) == set(proxies.names())
+
+
+def test_a_score_that_depends_on_the_other_models_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    score = Linear.score
+
+    def shifted(self: Linear, features: Any, task: Task, seed: int) -> list[Score]:
+        found = score(self, features, task, seed)
+        return [dataclasses.replace(one, value=one.value + len(found)) for one in found]
+
+    monkeypatch.setattr(Linear, "score", shifted)
+    record = ProxyScores().sample("time_score", "linear", 3, 100, 16)
+    assert record.status == "failed"
+    assert "has another score alone" in str(record.reason)
