@@ -12,12 +12,6 @@ if TYPE_CHECKING:
     from bench_core.model_search import SearchResult
 
 ENGINES = ("base", "base_tuned", "shift", "alsatian", "shared")
-WITH_ONE_BEST = ("resnet_tiny",)
-"""Architectures whose initialised blocks are so much worse than trained ones that Base and the
-halving engines ended with one winner, the base or a near copy, wherever it was tried; those of a
-perceptron are nearly as good as trained ones."""
-ENOUGH_ITEMS = 400
-"""From which on the first rounds of a halving did not lose the model that is best on all items."""
 _MEGABYTE = 10**6
 
 
@@ -61,7 +55,6 @@ class Search(SearchBenchmark):
         data: str,
     ) -> None:
         models = synthetic(architecture, distribution, n_models, size, self.seed)
-        self.has_one_best = architecture in WITH_ONE_BEST and items >= ENOUGH_ITEMS
         self.prepare_search(models, items, size, engine, cache, data)
 
     def time_search(

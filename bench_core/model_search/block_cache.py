@@ -56,7 +56,7 @@ class BlockCache:
             loading: dict[int, Future[None]] = {
                 index: pool.submit(self._make, move, refs, turn)
                 for index, move in enumerate(moves)
-                if move.load
+                if move.load or move.evict
             }
             for index, group in enumerate(keys):
                 turn.begin(index)

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from bench_core.model_search.batches import batches_of
 from bench_core.model_search.candidates import Candidates
 from bench_core.model_search.engines import engine_class
-from bench_core.model_search.halving import plan_rounds
+from bench_core.model_search.halving import Round, plan_rounds
 from bench_core.model_search.memory import default_budget
-from bench_core.model_search.plan import plan_round
+from bench_core.model_search.plan import Plan, plan_round
 from bench_core.model_search.planning import ExecutionTree, PrefixTree
 from bench_core.model_search.rates import BlockRates, distinct_runs
 from bench_core.model_search.search import Settings
@@ -28,7 +28,8 @@ class Estimate:
     model_bytes: int
     """Of all models, as if none shared a block."""
     peak_bytes: int
-    """Blocks and intermediate results, as the plan of the first round has it."""
+    """Blocks and intermediate results, as the plan of the first round has it; the largest model
+    for engines that share nothing."""
     feature_bytes: int
     """Of all features that are kept at once."""
     n_chunks: int
@@ -51,24 +52,34 @@ def estimate(
         live = _spread(len(candidates), round_.n_models)
         items = sum(map(len, batches_of(round_, n_test, settings.batch_size)))
         seconds += _batch_seconds(candidates, live, rates, shares) * items / rates.batch_size
-    budget = default_budget() if settings.budget is None else settings.budget
-    tree = ExecutionTree.of(PrefixTree.of(candidates.keys))
-    first = plan_round(
-        UnitsOfWork(tree, candidates),
-        batches_of(rounds[0], n_test, settings.batch_size),
-        candidates.input_bytes,
-        max(len(b) for r in rounds for b in batches_of(r, n_test, settings.batch_size)),
-        budget,
-        {},
-    )
     distinct = sum(block.nbytes for block in candidates.blocks.values())
+    peak, n_chunks = max(snapshot.nbytes for snapshot in candidates.snapshots), 1
+    if shares:
+        first = _first_plan(candidates, rounds, n_test, settings)
+        peak = first.activation_bytes + min(distinct, first.block_budget)
+        n_chunks = len(first.chunks)
     return Estimate(
         compute_seconds=seconds,
         distinct_bytes=distinct,
         model_bytes=sum(block.nbytes for s in candidates.snapshots for block in s.blocks),
-        peak_bytes=first.activation_bytes + min(distinct, first.block_budget),
+        peak_bytes=peak,
         feature_bytes=_feature_bytes(candidates, rounds[0].stop + n_test),
-        n_chunks=len(first.chunks),
+        n_chunks=n_chunks,
+    )
+
+
+def _first_plan(
+    candidates: Candidates, rounds: Sequence[Round], n_test: int, settings: Settings
+) -> Plan:
+    """Return our engine's plan of the first round; Alsatian needs at least that much memory."""
+    size = settings.batch_size
+    return plan_round(
+        UnitsOfWork(ExecutionTree.of(PrefixTree.of(candidates.keys)), candidates),
+        batches_of(rounds[0], n_test, size),
+        candidates.input_bytes,
+        max(len(batch) for round_ in rounds for batch in batches_of(round_, n_test, size)),
+        default_budget() if settings.budget is None else settings.budget,
+        {},
     )
 
 

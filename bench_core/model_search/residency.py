@@ -76,7 +76,7 @@ class _Planner:
 
     def _move(self, index: int, group: Sequence[str]) -> Move:
         load = tuple(key for key in dict.fromkeys(group) if key not in self.resident)
-        if not load:
+        if not load and self.used <= self.budget:
             return Move((), (), 0)
         self.used += sum(self.sizes[key] for key in load)
         evict: tuple[str, ...] = ()

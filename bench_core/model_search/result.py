@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -78,8 +79,18 @@ class SearchResult:
         return sorted(rows, key=lambda row: row[:2])
 
     def as_json(self) -> dict[str, Any]:
-        """Return everything as plain data."""
-        return asdict(self)
+        """Return everything as plain data; None for a score or loss that is no finite number."""
+        content: dict[str, Any] = _finite(asdict(self))
+        return content
+
+
+def _finite(value: Any) -> Any:
+    """Return plain data that JSON can hold."""
+    if isinstance(value, Mapping):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def ranking(rounds: tuple[RoundResult, ...], unusable: Mapping[str, str]) -> tuple[Ranked, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -18,9 +18,11 @@ from harness.units import byte_count
 if TYPE_CHECKING:
     from bench_core.data import SearchData
     from bench_core.model_search import RoundResult, SearchResult
-    from bench_core.snapshots import SnapshotStore
+    from bench_core.snapshots import Snapshot, SnapshotStore
 
 _ALL: Final = -1
+_WITHOUT_JOURNAL: Final = ("base", "shift")
+"""Engines whose features go through files of their own, as published."""
 
 
 @click.command(name="search")
@@ -92,18 +94,24 @@ def command(
     from bench_core import data
     from bench_core.model_search import search
 
-    store = _store(folder, store_folder)
+    store, names, n_failed = _store(folder, store_folder)
     items = _load(data.load, source, options)
     settings = _settings(options)
     if not no_estimate:
-        _print_estimate(store, items, settings)
-    kept = None if no_journal else journal or _journal(store, items, settings)
-    if settings["engine"] in ("base", "shift"):
-        kept = None
+        _print_estimate([store.snapshot(name) for name in names], items, settings)
+    kept = journal
+    if journal is None and not no_journal and settings["engine"] not in _WITHOUT_JOURNAL:
+        kept = _journal(names, items, settings)
     with _progress() as progress:
         try:
             result = search(
-                store, items, journal=kept, progress=progress, on_round=_say_round, **settings
+                store,
+                items,
+                names=names,
+                journal=kept,
+                progress=progress,
+                on_round=_say_round,
+                **settings,
             )
         except KeyboardInterrupt:
             if kept is not None:
@@ -112,17 +120,21 @@ def command(
     if json_file is not None:
         _write(json_file, result)
     _print_result(result, top)
-    left_out = sum(item.round < 0 for item in result.ranking)
+    left_out = n_failed + sum(item.round < 0 for item in result.ranking)
     return exit_codes.BROKEN if left_out else exit_codes.FINE
 
 
-def _store(folder: Path, target: Path | None) -> SnapshotStore:
-    """Return the store at the folder, or one into which the folder's models are imported."""
+def _store(folder: Path, target: Path | None) -> tuple[SnapshotStore, list[str], int]:
+    """Return a store, the names of its models that take part, and how many could not be imported.
+
+    The store is the folder itself, or one into which the models of the folder are imported.
+    """
     from bench_core.snapshots import Snapshot, SnapshotStore
     from bench_core.snapshots.imported import import_set
 
     if (folder / "models").is_dir() and (folder / "blocks").is_dir():
-        return SnapshotStore(folder)
+        store = SnapshotStore(folder)
+        return store, store.names(), 0
     if target is None:
         name = hashlib.blake2b(str(folder.resolve()).encode(), digest_size=8).hexdigest()
         target = _own_folder() / "imported" / name
@@ -132,12 +144,13 @@ def _store(folder: Path, target: Path | None) -> SnapshotStore:
     for item in found:
         if not isinstance(item, Snapshot):
             click.echo(item.reason, err=True)
-    if not store.names():
+    names = [item.name for item in found if isinstance(item, Snapshot)]
+    if not names:
         raise InputError(
             f"{folder}: neither a store nor a folder of models in Hugging Face layout; a store is "
             "made by `bench-core snapshots import`"
         )
-    return store
+    return store, names, len(found) - len(names)
 
 
 def _load(load: Any, source: str, options: dict[str, Any]) -> SearchData:
@@ -176,7 +189,9 @@ def _pair(text: str) -> tuple[str, Any]:
         return name, value
 
 
-def _print_estimate(store: SnapshotStore, items: SearchData, settings: Mapping[str, Any]) -> None:
+def _print_estimate(
+    models: Sequence[Snapshot], items: SearchData, settings: Mapping[str, Any]
+) -> None:
     """Say what the search will take; blocks are timed for that."""
     from bench_core.model_search import Settings
     from bench_core.model_search.candidates import Candidates
@@ -186,7 +201,7 @@ def _print_estimate(store: SnapshotStore, items: SearchData, settings: Mapping[s
 
     chosen = Settings(**settings)
     chosen.check()
-    candidates = Candidates.of(store.snapshots(), items)
+    candidates = Candidates.of(models, items)
     shapes = input_shapes(items.train.kind, items.train.shape)
     rates = measure_blocks(candidates, shapes, chosen.batch_size, chosen.device, repeats=1)
     found = estimate(candidates, len(items.train), len(items.test), chosen, rates)
@@ -203,9 +218,9 @@ def _print_estimate(store: SnapshotStore, items: SearchData, settings: Mapping[s
     )
 
 
-def _journal(store: SnapshotStore, items: SearchData, settings: Mapping[str, Any]) -> Path:
+def _journal(names: Sequence[str], items: SearchData, settings: Mapping[str, Any]) -> Path:
     """Return the file that belongs to these models, data and batches."""
-    parts = [*store.names(), items.train.digest, items.test.digest, str(settings["batch_size"])]
+    parts = [*names, items.train.digest, items.test.digest, str(settings["batch_size"])]
     name = hashlib.blake2b("/".join(parts).encode(), digest_size=8).hexdigest()
     return _own_folder() / "searches" / f"{name}.sqlite"
 
@@ -245,19 +260,23 @@ def _say_round(found: RoundResult) -> None:
 
 
 def _print_result(result: SearchResult, top: int) -> None:
-    from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
+
+    from harness.report.tables import console as wide_console
 
     table = Table("rank", "model", "rounds", "score", "loss", box=None)
     for item in result.ranking[:top]:
         score = "-" if item.score is None else f"{item.score:.4f}"
         loss = "-" if item.loss is None else f"{item.loss:.4f}"
-        table.add_row(str(item.rank), item.name, str(item.round + 1), score, loss)
-    console = Console()
+        table.add_row(str(item.rank), escape(item.name), str(item.round + 1), score, loss)
+    console = wide_console()
     console.print(table)
     for item in result.ranking:
         if item.note:
-            console.print(f"left out: {item.name}: {item.note}", highlight=False, soft_wrap=True)
+            console.print(
+                escape(f"left out: {item.name}: {item.note}"), highlight=False, soft_wrap=True
+            )
     work = result.work
     phases = ", ".join(f"{name} {seconds:.2f}" for name, seconds in work.seconds.items())
     counts = work.counts
@@ -274,7 +293,17 @@ def _print_result(result: SearchResult, top: int) -> None:
 
 def _write(path: Path, result: SearchResult) -> None:
     """Write everything; the file appears whole or not at all."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    text = json.dumps(result.as_json(), indent=1, allow_nan=True)
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
+    from bench_core.formats.atomic import write_atomically
+    from bench_core.formats.base import Durability
+
+    text = json.dumps(result.as_json(), indent=1, allow_nan=False)
+    write_atomically(
+        path,
+        Durability.FSYNC_DIR,
+        lambda temporary: _write_text(temporary, text),
+        bytes_logical=len(text),
+    )
+
+
+def _write_text(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8")
