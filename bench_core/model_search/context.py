@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
-from bench_core.data import SearchData
+from bench_core.data import DataRecipe, SearchData
 from bench_core.model_search.batches import Batch
 from bench_core.model_search.candidates import Candidates
 from bench_core.model_search.errors import SearchError
@@ -38,6 +39,12 @@ class Context:
     """Folder of whole models in a file each, for the published engines."""
     advance: Callable[[int], None]
     """Called with the number of model-batches that were done."""
+    recipe: DataRecipe | None = None
+    """How the data were opened, where workers are to open them by themselves."""
+    workers: int = 1
+    """Of the distributed engine."""
+    ray_address: str | None = None
+    """Of a running Ray; None: the one that is in use, or one of this machine."""
 
     def put(self, models: tuple[int, ...], batch: Batch, output: Activation) -> None:
         """Keep a chain's output as the features of the models that end there."""
@@ -67,3 +74,15 @@ class Context:
         """Return the models whose features of a batch are not there yet."""
         chains = self.candidates.chains
         return tuple(model for model in models if not self.features.has(chains[model], batch))
+
+    def wanted(
+        self, models: Sequence[int], batches: Sequence[Batch]
+    ) -> dict[tuple[int, ...], list[Batch]]:
+        """Return the batches whose features are not there yet, by the models that lack them."""
+        found: dict[tuple[int, ...], list[Batch]] = defaultdict(list)
+        for batch in batches:
+            missing = self.missing(models, batch)
+            self.advance(len(models) - len(missing))
+            if missing:
+                found[missing].append(batch)
+        return found

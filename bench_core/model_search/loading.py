@@ -25,6 +25,10 @@ class UnusableBlockError(CorruptFileError):
         super().__init__(text)
         self.key = key
 
+    def __reduce__(self) -> tuple[type[UnusableBlockError], tuple[str, str]]:
+        """Keep the key on the way from another process."""
+        return type(self), (str(self), self.key)
+
 
 @dataclass(frozen=True)
 class BlockLoader:

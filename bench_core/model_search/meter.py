@@ -7,7 +7,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 Phase = Literal["planning", "prepare_model", "prepare_data", "inference", "proxy_score"]
@@ -56,6 +56,16 @@ class Work:
     peak_block_bytes: int
     """Most bytes of blocks that were in memory at once."""
 
+    def since(self, before: Work) -> Work:
+        """Return what was done after an earlier look at the same meter; peaks are those of all."""
+        return replace(
+            self,
+            seconds={name: value - before.seconds[name] for name, value in self.seconds.items()},
+            counts={
+                name: value - before.counts.get(name, 0) for name, value in self.counts.items()
+            },
+        )
+
 
 class Meter:
     """Adds up what the parts of an engine report; phases do not nest."""
@@ -87,11 +97,13 @@ class Meter:
             self._live[kind] += nbytes
             self._peaks[kind] = max(self._peaks[kind], self._live[kind])
 
-    def merge(self, seconds: Mapping[str, float], counts: Mapping[str, int]) -> None:
-        """Add what another process has done in this one's name."""
-        for name, value in seconds.items():
+    def merge(self, work: Work) -> None:
+        """Add what another process has done in this one's name; of peaks the higher one counts."""
+        for name, value in work.seconds.items():
             self._seconds[name] += value
-        self._counts.update(counts)
+        self._counts.update(work.counts)
+        peaks = {"activations": work.peak_activation_bytes, "blocks": work.peak_block_bytes}
+        self._peaks |= Counter(peaks)
 
     @property
     def work(self) -> Work:

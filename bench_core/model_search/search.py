@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -13,11 +12,12 @@ from typing import Any
 
 import torch
 
-from bench_core.data import SearchData
+from bench_core.data import DataRecipe, SearchData
 from bench_core.model_search.batches import batches_of
 from bench_core.model_search.candidates import Candidates
 from bench_core.model_search.context import Context
 from bench_core.model_search.engines import Engine, engine_class
+from bench_core.model_search.environment import environment
 from bench_core.model_search.errors import SearchError
 from bench_core.model_search.features import DiskFeatures, FeatureStore, MemoryFeatures
 from bench_core.model_search.halving import Halving, plan_rounds
@@ -53,6 +53,8 @@ class Settings:
     paper_exact: bool = False
     verify: bool = False
     skip_unusable: bool = False
+    workers: int = 1
+    ray_address: str | None = None
 
     @property
     def halving(self) -> Halving | None:
@@ -72,8 +74,17 @@ class Settings:
         if self.num_workers < 0:
             raise SearchError(f"{self.num_workers} worker processes, 0 or more expected")
         Halving(self.factor, self.winners)
-        engine_class(self.engine)
+        self._check_workers()
         self.make_proxy()
+
+    def _check_workers(self) -> None:
+        if self.workers < 1:
+            raise SearchError(f"{self.workers} workers, at least 1 expected")
+        here = engine_class(self.engine).is_local
+        if here and (self.workers > 1 or self.ray_address is not None):
+            raise SearchError(
+                f"engine {self.engine!r} has no workers on Ray; take the engine 'distributed'"
+            )
 
     def make_proxy(self) -> Proxy:
         """Return the proxy with its settings."""
@@ -82,7 +93,7 @@ class Settings:
 
 def search(
     models: SnapshotStore | Path | str,
-    data: SearchData,
+    data: SearchData | DataRecipe,
     *,
     names: Sequence[str] | None = None,
     journal: Path | str | None = None,
@@ -98,7 +109,8 @@ def search(
 
     Args:
         models: a store, or its folder.
-        data: labelled items to learn from and to be scored on.
+        data: labelled items to learn from and to be scored on, or the recipe by which they are
+            opened: here, and by each worker for itself where there are workers.
         names: which models of the store; None for all.
         journal: a file that keeps finished features; the same search, or a like one, goes on
             from there after an interruption.
@@ -106,14 +118,17 @@ def search(
             before the time is taken; default: ``whole`` in the store's folder.
         progress: is told how far the search has come.
         on_round: is given the result of each round.
-        settings: of `Settings`: ``engine`` (``shared``, ``alsatian``, ``shift``, ``base_tuned``,
-            ``base``), ``proxy`` (a name of `proxies.names`) and ``proxy_settings``; ``factor`` and
-            ``winners`` of successive halving, ``halve`` to force it on or off; ``batch_size``;
+        settings: of `Settings`: ``engine`` (``shared``, ``distributed``, ``alsatian``, ``shift``,
+            ``base_tuned``, ``base``), ``proxy`` (a name of `proxies.names`) and ``proxy_settings``;
+            ``factor`` and ``winners`` of successive halving, ``halve`` to force it on or off;
+            ``batch_size``;
             ``budget`` in bytes for blocks and intermediate results (default: 60 % of the memory
             that is available); ``device``; ``seed`` of the proxy; ``num_workers`` that decode for
             the published engines; ``paper_exact`` also runs the last round, in which nothing can
             be decided; ``verify`` checks each block's digest; ``skip_unusable`` goes on without
-            models whose blocks are damaged.
+            models whose blocks are damaged; ``workers`` of the engine ``distributed``, each with
+            the ``budget`` (default: an equal share) and the threads of torch that are set here, and
+            the ``ray_address`` of a running Ray (default: one of this machine).
 
     Returns:
         The ranking, the scores of each round, and the work it took.
@@ -134,9 +149,11 @@ def search(
     chosen = Settings(**_frozen(settings))
     chosen.check()
     snapshots = [store.snapshot(name) for name in (store.names() if names is None else names)]
-    candidates = Candidates.of(snapshots, data)
+    opened = data.load() if isinstance(data, DataRecipe) else data
+    candidates = Candidates.of(snapshots, opened)
     whole = store.folder / "whole" if whole_models is None else Path(whole_models)
-    with _context(store, candidates, data, chosen, journal, whole, progress) as context:
+    recipe = data if isinstance(data, DataRecipe) else None
+    with _context(store, candidates, opened, recipe, chosen, journal, whole, progress) as context:
         engine = engine_class(chosen.engine)(context)
         with contextlib.closing(engine):
             return _run(context, engine, chosen, on_round)
@@ -174,6 +191,7 @@ def _context(
     store: SnapshotStore,
     candidates: Candidates,
     data: SearchData,
+    recipe: DataRecipe | None,
     chosen: Settings,
     journal: Path | str | None,
     whole: Path,
@@ -189,11 +207,14 @@ def _context(
             features=_features(stack, data, chosen, journal, meter),
             meter=meter,
             device=device,
-            budget=default_budget() if chosen.budget is None else chosen.budget,
+            budget=default_budget() // chosen.workers if chosen.budget is None else chosen.budget,
             largest_batch=_largest_batch(len(candidates), data, chosen),
             num_workers=chosen.num_workers,
             whole_models=whole,
             advance=_advance(candidates, data, chosen, progress),
+            recipe=recipe,
+            workers=chosen.workers,
+            ray_address=chosen.ray_address,
         )
 
 
@@ -232,14 +253,6 @@ def _features(
     digests = {"train": data.train.digest, "test": data.test.digest}
     opened = Journal(Path(journal), environment(chosen.device), digests)
     return MemoryFeatures(stack.enter_context(contextlib.closing(opened)), meter)
-
-
-def environment(device: str) -> str:
-    """Return what, beside model and batch, decides the bits of features."""
-    cpu = torch.backends.cpu.get_cpu_capability()
-    kind = torch.cuda.get_device_name(device) if torch.device(device).type == "cuda" else cpu
-    text = f"{torch.__version__} {kind} {torch.get_num_threads()}"
-    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
 
 def _advance(

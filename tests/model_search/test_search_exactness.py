@@ -20,7 +20,8 @@ from bench_core.model_search import ENGINES, BudgetError, SearchError, search
 from bench_core.model_search.features import DiskFeatures, MemoryFeatures
 from bench_core.snapshots import SnapshotStore, synthetic_set
 
-HALVING = [name for name, engine in ENGINES.items() if engine.halves]
+LOCAL = [name for name, engine in ENGINES.items() if engine.is_local]
+HALVING = [name for name in LOCAL if ENGINES[name].halves]
 WHOLE = ("base", "base_tuned")
 
 
@@ -66,7 +67,7 @@ def test_without_halving_all_engines_agree_too(
 ) -> None:
     with tempfile.TemporaryDirectory() as folder:
         store, found = store_of(Path(folder), models), items(40)
-        results = tables(store, found, list(ENGINES), halve=False, batch_size=batch_size)
+        results = tables(store, found, LOCAL, halve=False, batch_size=batch_size)
         expected = results.pop("base").table
         assert all(result.table == expected for result in results.values())
 
@@ -128,7 +129,7 @@ def test_interrupted_anywhere_it_goes_on_to_the_same_table(
         assert result.ranking == expected.ranking
 
 
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("engine", LOCAL)
 @pytest.mark.parametrize("architecture", ["mlp_tiny", "resnet_tiny", "vit_tiny", "bert_tiny"])
 def test_features_are_those_of_each_model_s_own_forward(
     engine: str, architecture: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -207,7 +208,7 @@ def test_cpu_and_cuda_rank_alike(tmp_path: Path) -> None:
     store = SnapshotStore(tmp_path)
     synthetic_set(store, "resnet_tiny", "TOP_LAYERS", 12)
     found = data.load("digits", num_train_items=200, num_test_items=50)
-    for engine in ENGINES:
+    for engine in LOCAL:
         ranked = [
             [item.name for item in search(store, found, engine=engine, device=device).ranking]
             for device in ("cpu", "cuda")

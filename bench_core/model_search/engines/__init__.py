@@ -7,13 +7,14 @@ from typing import Final
 from bench_core.errors import UnknownNameError, nearest
 from bench_core.model_search.engines.alsatian import Alsatian
 from bench_core.model_search.engines.base import Engine
+from bench_core.model_search.engines.distributed import Distributed
 from bench_core.model_search.engines.shared import Shared
 from bench_core.model_search.engines.whole_models import Base, Shift, TunedBase
 
 __all__ = ["ENGINES", "Engine", "engine_class"]
 
 ENGINES: Final[dict[str, type[Engine]]] = {
-    engine.name: engine for engine in (Base, TunedBase, Shift, Alsatian, Shared)
+    engine.name: engine for engine in (Base, TunedBase, Shift, Alsatian, Shared, Distributed)
 }
 
 

@@ -22,6 +22,8 @@ class Engine(ABC):
     """Whether the proxy is fitted for all models of a round at once."""
     policy: ClassVar[str] = "auto"
     """How blocks are read; ``pread`` leaves them in the page cache, as `torch.load` does."""
+    is_local: ClassVar[bool] = True
+    """Whether all work is done in this process and those that it starts by itself."""
     features_on_disk: ClassVar[bool] = False
     """Whether features go through files, as published."""
 

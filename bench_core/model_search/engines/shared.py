@@ -9,8 +9,7 @@ least memory that we know to find; only the features are kept at the leaves.
 from __future__ import annotations
 
 import contextlib
-from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from bench_core.model_search.batches import Batch
 from bench_core.model_search.block_cache import BlockCache
@@ -40,16 +39,18 @@ class Shared(Engine):
 
     def extract(self, live: Sequence[int], batches: Sequence[Batch]) -> None:
         """Run the live models' tree over all batches whose features are not there yet."""
+        for _ in self.extracted(live, batches):
+            pass
+
+    def extracted(self, live: Sequence[int], batches: Sequence[Batch]) -> Iterator[Batch]:
+        """Do what `extract` does, and yield each batch when its features are there.
+
+        They come in the order of ``batches`` where no model has features of any of them yet.
+        """
         keys = self.context.candidates.keys
         self._cache.keep_only(frozenset(key for model in live for key in keys[model]))
-        wanted: dict[tuple[int, ...], list[Batch]] = defaultdict(list)
-        for batch in batches:
-            missing = self.context.missing(live, batch)
-            self.context.advance(len(live) - len(missing))
-            if missing:
-                wanted[missing].append(batch)
-        for models, part in wanted.items():
-            self._run(self._plan(models, part))
+        for models, part in self.context.wanted(live, batches).items():
+            yield from self._run(self._plan(models, part))
 
     def close(self) -> None:
         """Forget the blocks."""
@@ -68,7 +69,7 @@ class Shared(Engine):
                 self._cache.resident,
             )
 
-    def _run(self, plan: Plan) -> None:
+    def _run(self, plan: Plan) -> Iterator[Batch]:
         context = self.context
         feeder = InputFeeder(context.data, context.device, context.meter, context.budget)
         with (
@@ -84,3 +85,4 @@ class Shared(Engine):
                         unit = plan.work.tree.units[step.unit]
                         modules = next(blocks)
                         run_unit(context, plan.work, unit, modules, chunk, results, inputs)
+                yield from chunk
