@@ -16,7 +16,7 @@ _MEGABYTE = 10**6
 
 
 class Search(SearchBenchmark):
-    """Inside the clock: one whole search over a synthetic set, from its first round to the ranking.
+    """Inside the clock: `search` whole, over a synthetic set, its manifests opened to the ranking.
 
     Ideal: see `SearchBenchmark`.
     """

@@ -20,6 +20,8 @@ class Scored:
     score: float
     """Higher is better; minus infinity where the features allowed none."""
     loss: float | None
+    note: str = ""
+    """Why there is no score."""
 
     @property
     def rank_key(self) -> tuple[float, float, str]:
@@ -49,6 +51,7 @@ class Ranked:
     score: float | None
     loss: float | None
     note: str = ""
+    """Why it has no score, or could not be used."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +108,9 @@ def ranking(rounds: tuple[RoundResult, ...], unusable: Mapping[str, str]) -> tup
         for item in round_.scores:
             if item.name not in placed and item.name not in unusable:
                 rank = len(placed) + 1
-                placed[item.name] = Ranked(rank, item.name, round_.index, item.score, item.loss)
+                placed[item.name] = Ranked(
+                    rank, item.name, round_.index, item.score, item.loss, item.note
+                )
     for name, reason in sorted(unusable.items()):
         placed[name] = Ranked(len(placed) + 1, name, -1, None, None, reason)
     return tuple(placed.values())

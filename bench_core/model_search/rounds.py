@@ -79,7 +79,7 @@ class Rounds:
         scores = dict(zip(first, self._scores(list(first.values()), round_), strict=True))
         candidates = self.context.candidates
         scored = [
-            Scored(model, candidates.name(model), score.value, score.loss)
+            Scored(model, candidates.name(model), score.value, score.loss, score.note)
             for model in live
             for score in [scores[self._identity(model)]]
         ]
@@ -102,8 +102,7 @@ class Rounds:
             train_batches=tuple(map(len, train)),
             test_batches=tuple(map(len, test)),
         )
-        together = list(models) if self.engine.scores_together else None
-        groups = [together] if together else [[model] for model in models]
+        groups = [list(models)] if self.engine.scores_together else [[model] for model in models]
         scores: list[Score] = []
         with meter.phase("proxy_score"):
             for group in groups:

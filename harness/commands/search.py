@@ -17,7 +17,7 @@ from harness.units import byte_count
 
 if TYPE_CHECKING:
     from bench_core.data import SearchData
-    from bench_core.model_search import RoundResult, SearchResult
+    from bench_core.model_search import Ranked, RoundResult, SearchResult
     from bench_core.snapshots import Snapshot, SnapshotStore
 
 _ALL: Final = -1
@@ -277,7 +277,7 @@ def _print_result(result: SearchResult, top: int) -> None:
     for item in result.ranking:
         if item.note:
             console.print(
-                escape(f"left out: {item.name}: {item.note}"), highlight=False, soft_wrap=True
+                escape(f"{_what(item)}: {item.name}: {item.note}"), highlight=False, soft_wrap=True
             )
     work = result.work
     phases = ", ".join(f"{name} {seconds:.2f}" for name, seconds in work.seconds.items())
@@ -291,6 +291,10 @@ def _print_result(result: SearchResult, top: int) -> None:
         highlight=False,
         soft_wrap=True,
     )
+
+
+def _what(item: Ranked) -> str:
+    return "left out" if item.round < 0 else "no score"
 
 
 def _write(path: Path, result: SearchResult) -> None:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import random
 import resource
-import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -28,21 +26,8 @@ linux_only = pytest.mark.skipif(sys.platform != "linux", reason="mounts and fork
 
 
 @pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """Mount a file system of 8 MiB."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mount = shutil.which("mount")
-    if sys.platform != "linux" or os.geteuid() != 0 or mount is None:
-        pytest.skip("a small file system can be mounted by root on Linux only")
-    command = [mount, "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(folder)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        pytest.skip(f"mount is not permitted here: {done.stderr.strip()}")
-    try:
-        yield folder
-    finally:
-        subprocess.run(["umount", "--lazy", str(folder)], check=True)
+def small_disk(make_small_disk: Callable[[int], Path]) -> Path:
+    return make_small_disk(8)
 
 
 def write_old(format_: Format, folder: Path) -> Path:

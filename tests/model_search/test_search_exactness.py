@@ -125,6 +125,9 @@ def test_interrupted_anywhere_it_goes_on_to_the_same_table(
         with contextlib.suppress(Stopped):  # it may end before
             search(store, found, journal=journal, progress=stop_there, **options)
         result = search(store, found, journal=journal, **options)
+        assert result.work.counts["batches_resumed"] >= 1
+        done, whole = (r.work.counts.get("item_blocks", 0) for r in (result, expected))
+        assert done <= whole
         assert result.table == expected.table
         assert result.ranking == expected.ranking
 

@@ -45,8 +45,12 @@ class Alsatian(Engine):
 
     def extract(self, live: Sequence[int], batches: Sequence[Batch]) -> None:
         """Run the live models' tree over the test chunks, then over the training chunks."""
+        for models, part in self.context.wanted(live, batches).items():
+            self._walk(models, part)
+
+    def _walk(self, models: Sequence[int], batches: Sequence[Batch]) -> None:
         with self.context.meter.phase("planning"):
-            tree = ExecutionTree.of(self._prefixes.of_models(live))
+            tree = ExecutionTree.of(self._prefixes.of_models(models))
             work = UnitsOfWork(tree, self.context.candidates)
             schedule = dfs_plus(tree, work.output_bytes, work.feature_bytes)
         for split in ("test", "train"):

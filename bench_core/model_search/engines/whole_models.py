@@ -107,13 +107,14 @@ class TunedBase(WholeModels):
     policy = "mmap"
 
     def extract(self, live: Sequence[int], batches: Sequence[Batch]) -> None:
-        """Run every model by itself over all batches."""
+        """Run every model by itself over all batches whose features are not there yet."""
         context = self.context
         feeder = InputFeeder(context.data, context.device, context.meter, context.budget)
-        inputs = feeder.supply([batch for _ in live for batch in batches])
-        with contextlib.closing(inputs):
-            for model in live:
-                self.run(model, self._load(model), batches, inputs)
+        for models, part in context.wanted(live, batches).items():
+            inputs = feeder.supply([batch for _ in models for batch in part])
+            with contextlib.closing(inputs):
+                for model in models:
+                    self.run(model, self._load(model), part, inputs)
 
     def _load(self, model: int) -> list[nn.Module]:
         """Read the model's blocks."""
