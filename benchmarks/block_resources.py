@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from benchmarks.chain_inputs import forward, item_shapes
 from harness.benchmark import Benchmark
 from harness.errors import WrongResultError
 
@@ -35,10 +36,10 @@ class BlockForward(Benchmark):
             key, lambda: _block_and_input(architecture, position, batch_size, size)
         )
         self.batch_size = batch_size
-        _forward(self.module, self.given)
+        forward(self.module, self.given)
 
     def time_forward(self, architecture: str, position: int, batch_size: int, size: int) -> Any:
-        return _forward(self.module, self.given)
+        return forward(self.module, self.given)
 
     def ideal_seconds(self, limits: Limits) -> float | None:
         return limits.seconds("matmul_flops", self.needs.flops * self.batch_size)
@@ -64,33 +65,13 @@ def _chain(architecture: str) -> Any:
 
 def _block_and_input(architecture: str, position: int, batch_size: int, size: int) -> Any:
     """Return the block's module, a batch as it arrives there, and what the block needs."""
-    import torch
-
+    from bench_core.model_search.rates import random_batch
     from bench_core.models.chains import block_module, initialised
-    from bench_core.models.chains.resources import chain_resources, input_shapes
+    from bench_core.models.chains.resources import chain_resources
 
     chain = _chain(architecture)
-    shape = tuple(
-        3 if kind == "image" and index == 0 else length or size
-        for kind in [chain.input.kind]
-        for index, length in enumerate(chain.input.shape)
-    )
-    inputs = input_shapes(chain.input.kind, shape)
+    inputs = item_shapes(chain, size)
     needs = chain_resources(chain.blocks, inputs)
     given = inputs if position == 0 else needs[position - 1].output
-    torch.manual_seed(0)
-    tensors = tuple(
-        torch.randn(batch_size, *item.shape)
-        if item.dtype.is_floating_point
-        else torch.ones(batch_size, *item.shape, dtype=item.dtype)
-        for item in given
-    )
     module = block_module(chain.blocks[position], initialised(chain.blocks[position], 0))
-    return module, tensors if len(tensors) > 1 else tensors[0], needs[position]
-
-
-def _forward(module: Any, given: Any) -> Any:
-    import torch
-
-    with torch.inference_mode():
-        return module(given)
+    return module, random_batch(given, batch_size), needs[position]

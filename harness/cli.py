@@ -19,6 +19,7 @@ COMMANDS: Final = {
     ),
     "report": ("harness.commands.report", "turn results into tables, figures and one HTML page"),
     "compare": ("harness.commands.compare", "compare two runs: ratios, intervals, verdicts"),
+    "regret": ("harness.commands.regret", "rank one choice of parameters for all by what it costs"),
     "check": ("harness.commands.check", "say what makes a result weak, and what would mend it"),
     "history": ("harness.commands.history", "find the commits at which a case became another"),
     "search": (

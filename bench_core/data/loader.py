@@ -17,7 +17,13 @@ from bench_core.errors import BenchCoreError
 _Indices = Sequence[int] | npt.NDArray[np.int64]
 
 
-def batches(dataset: Dataset, indices: Sequence[_Indices], workers: int) -> Iterator[Inputs]:
+def batches(
+    dataset: Dataset,
+    indices: Sequence[_Indices],
+    workers: int,
+    *,
+    start: str | None = None,
+) -> Iterator[Inputs]:
     """Return an iterator over the batches, of the same bits for any number of workers.
 
     With workers they start before this returns, each makes whole batches, and they end with the
@@ -27,6 +33,8 @@ def batches(dataset: Dataset, indices: Sequence[_Indices], workers: int) -> Iter
         dataset: must be picklable where processes are not forked.
         indices: for each batch the positions of its items.
         workers: processes; 0 reads in line, when the next batch is asked for.
+        start: how they are started, such as ``fork``; None for this process's own way. In a process
+            that was itself spawned that is ``spawn``, which imports everything anew.
 
     Raises:
         DataError: the number of workers is negative.
@@ -42,6 +50,7 @@ def batches(dataset: Dataset, indices: Sequence[_Indices], workers: int) -> Iter
         sampler=indices,
         num_workers=min(workers, max(len(indices), 1)),
         collate_fn=_as_it_is,
+        multiprocessing_context=start,
     )
     return map(_checked, iter(loader))
 

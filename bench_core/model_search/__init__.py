@@ -5,7 +5,8 @@ from bench_core.model_search.errors import BudgetError, SearchError
 from bench_core.model_search.halving import Halving, Round, plan_rounds
 from bench_core.model_search.meter import PHASES, Work
 from bench_core.model_search.result import Ranked, RoundResult, Scored, SearchResult
-from bench_core.model_search.search import Settings, search
+from bench_core.model_search.search import search
+from bench_core.model_search.settings import Settings
 
 __all__ = [
     "ENGINES",

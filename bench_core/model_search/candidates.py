@@ -6,12 +6,16 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Final
 
 from bench_core.data import SearchData
 from bench_core.model_search.errors import SearchError
 from bench_core.models.chains import InputSpec
 from bench_core.models.chains.resources import BlockResources, chain_resources, input_shapes
 from bench_core.snapshots import BlockRef, Snapshot
+
+_NAMED: Final = 5
+"""So many models are named in a refusal; a store may hold thousands."""
 
 
 @dataclass(frozen=True)
@@ -29,18 +33,13 @@ class Candidates:
         """Check that the models take the data, and look at what their blocks need.
 
         Raises:
-            SearchError: no model, a name twice, or a model that does not take the data.
+            SearchError: no model, a name twice, or models that do not take the data.
         """
         _check_names(snapshots)
-        given = InputSpec(data.train.kind, data.train.shape)
-        shapes = input_shapes(given.kind, data.train.shape)
+        _check_inputs(snapshots, data)
+        shapes = input_shapes(data.train.kind, data.train.shape)
         resources: dict[str, BlockResources] = {}
         for snapshot in snapshots:
-            if not snapshot.input.accepts(given):
-                raise SearchError(
-                    f"model {snapshot.name} takes {_described(snapshot.input)}, but the data are "
-                    f"{_described(given)}; leave it out, or prepare the data for it"
-                )
             found = chain_resources([block.spec for block in snapshot.blocks], shapes)
             keys = [block.key for block in snapshot.blocks]
             resources |= dict(zip(keys, found, strict=True))
@@ -74,6 +73,31 @@ class Candidates:
     def having(self, key: str) -> list[int]:
         """Return the models that have a block."""
         return [model for model, keys in enumerate(self.keys) if key in keys]
+
+
+def fitting(
+    snapshots: Sequence[Snapshot], data: SearchData
+) -> tuple[list[Snapshot], dict[str, str]]:
+    """Return the models that take the data, and for each other one by name why it does not."""
+    given = InputSpec(data.train.kind, data.train.shape)
+    misfits = {
+        snapshot.name: f"takes {_described(snapshot.input)}, but the data are {_described(given)}"
+        for snapshot in snapshots
+        if not snapshot.input.accepts(given)
+    }
+    return [snapshot for snapshot in snapshots if snapshot.name not in misfits], misfits
+
+
+def _check_inputs(snapshots: Sequence[Snapshot], data: SearchData) -> None:
+    _, misfits = fitting(snapshots, data)
+    if not misfits:
+        return
+    listed = [f"{name} {reason}" for name, reason in misfits.items()][:_NAMED]
+    more = f"; and {len(misfits) - _NAMED} more" if len(misfits) > _NAMED else ""
+    raise SearchError(
+        f"{len(misfits)} of {len(snapshots)} models do not take the data: {'; '.join(listed)}{more}"
+        "; leave them out (skip_unusable), or prepare the data for them"
+    )
 
 
 def _check_names(snapshots: Sequence[Snapshot]) -> None:

@@ -13,7 +13,7 @@ from bench_core.model_search.memory import default_budget
 from bench_core.model_search.plan import Plan, plan_round
 from bench_core.model_search.planning import ExecutionTree, PrefixTree
 from bench_core.model_search.rates import BlockRates, distinct_runs
-from bench_core.model_search.search import Settings
+from bench_core.model_search.settings import Settings
 from bench_core.model_search.units_of_work import UnitsOfWork
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import Final
 
 import torch
@@ -11,7 +12,7 @@ from torch import nn
 from bench_core.errors import BenchCoreError, CorruptFileError
 from bench_core.layer_loading import load_timed
 from bench_core.model_search.meter import Meter
-from bench_core.models.chains import block_module
+from bench_core.models.chains import BlockSpec, Skeletons, block_module
 from bench_core.models.digests import combine, tensor_digest
 from bench_core.snapshots import BlockRef, SnapshotStore
 
@@ -41,6 +42,12 @@ class BlockLoader:
     """Whether the digest of every block is checked: some second a GB."""
     policy: str = "auto"
     """How files are read: see `bench_core.layer_loading.load`."""
+    build: Callable[[BlockSpec, Mapping[str, torch.Tensor]], nn.Module] = block_module
+    """Makes a module of a block's tensors: anew each time, as unpickling one does."""
+
+    def with_skeletons(self) -> BlockLoader:
+        """Return a loader that builds each kind of block once; for one thread at a time."""
+        return replace(self, build=Skeletons().block_module)
 
     def load(self, ref: BlockRef) -> nn.Module:
         """Read a block; every byte has come when this returns.
@@ -52,7 +59,7 @@ class BlockLoader:
         try:
             tensors, result = load_timed(path, device=self.device, policy=self.policy)
             self._check(tensors, ref)
-            module = block_module(ref.spec, tensors)
+            module = self.build(ref.spec, tensors)
         except (BenchCoreError, FileNotFoundError) as error:
             is_missing = isinstance(error, FileNotFoundError)
             reason = "it is missing" if is_missing else " ".join(str(error).split())

@@ -128,7 +128,10 @@ class _Room:
     largest_batch: int
 
     def activation_bytes(self, chunk_items: int, batch_items: int | None = None) -> int:
-        """Return the bytes for a chunk: what units start from, one batch in work, and inputs."""
+        """Return the bytes for a chunk: what units start from, one batch in work, and inputs.
+
+        No more for a part of the models, so that a budget that is enough once is enough always.
+        """
         batch = self.largest_batch if batch_items is None else batch_items
         items = max(chunk_items, batch)
         n_roots = sum(unit.parent < 0 for unit in self.work.tree.units)

@@ -49,7 +49,7 @@ def measure_blocks(
         for block in snapshot.blocks:
             needs: BlockResources = candidates.resources[block.key]
             if (block.spec, given) not in timed:
-                taken = _time(block.spec, given, batch_size, torch.device(device), repeats)
+                taken = block_seconds(block.spec, given, batch_size, device, repeats=repeats)
                 timed[block.spec, given] = taken
                 flops, total = flops + needs.flops * batch_size, total + taken
             seconds[block.key] = timed[block.spec, given]
@@ -66,14 +66,37 @@ def distinct_runs(keys: Iterable[tuple[str, ...]]) -> list[str]:
     return [prefix[-1] for prefix in prefixes]
 
 
-def _time(
-    spec: BlockSpec, inputs: ItemShapes, batch_size: int, device: torch.device, repeats: int
+def block_seconds(
+    spec: BlockSpec,
+    inputs: ItemShapes,
+    batch_size: int,
+    device: torch.device | str = "cpu",
+    *,
+    repeats: int = 2,
 ) -> float:
+    """Return the seconds of one batch through a block that is warm; the least of some repeats.
+
+    Args:
+        spec: the block; its parameters are initialised for this.
+        inputs: shapes of an item that it takes.
+        batch_size: items of the batch.
+        device: where to compute.
+        repeats: how often, after one run that does not count.
+    """
+    device = torch.device(device)
     module = block_module(spec, initialised(spec, 0)).to(device)
-    given = _inputs(inputs, batch_size, device)
+    given = random_batch(inputs, batch_size, device)
     with torch.inference_mode():
         _once(module, given, device)
         return min(_once(module, given, device) for _ in range(repeats))
+
+
+def random_batch(
+    inputs: ItemShapes, batch_size: int, device: torch.device | str = "cpu"
+) -> Activation:
+    """Return a batch of such items, always the same: normal values, of whole numbers ones."""
+    tensors = tuple(_made(item, batch_size).to(device) for item in inputs)
+    return tensors if len(tensors) > 1 else tensors[0]
 
 
 def _once(module: nn.Module, given: Activation, device: torch.device) -> float:
@@ -82,11 +105,6 @@ def _once(module: nn.Module, given: Activation, device: torch.device) -> float:
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     return time.perf_counter() - started
-
-
-def _inputs(inputs: ItemShapes, batch_size: int, device: torch.device) -> Activation:
-    tensors = tuple(_made(item, batch_size).to(device) for item in inputs)
-    return tensors if len(tensors) > 1 else tensors[0]
 
 
 def _made(item: ItemShape, batch_size: int) -> torch.Tensor:

@@ -50,17 +50,20 @@ class UnitsOfWork:
 
     @property
     def working_bytes(self) -> int:
-        """Most bytes an item that a block's input and output take while it runs."""
-        most = 0
-        for unit in self.tree.units:
-            parent = self.tree.units[unit.parent] if unit.parent >= 0 else None
-            before = self._candidates.input_bytes
-            if parent is not None:
-                before = self.resources(parent)[-1].output_bytes
-            for needs in self.resources(unit):
-                most = max(most, before + needs.output_bytes)
-                before = needs.output_bytes
-        return most
+        """Most bytes an item that a unit takes while it runs, beside what its order counts."""
+        return max(self._working_bytes(unit) for unit in self.tree.units)
+
+    def _working_bytes(self, unit: Unit) -> int:
+        """Return what is alive while the unit runs, without its input and what is kept of it.
+
+        Where a model ends nothing counts as kept: it may be that nothing starts from there, in
+        this round or, when other models have dropped out, in a later one.
+        """
+        most = before = 0
+        for needs in self.resources(unit):
+            most = max(most, before + needs.working_bytes)
+            before = needs.output_bytes
+        return max(0, most - (0 if unit.models else before))
 
     def count(self, meter: Meter, unit: Unit, batch: Batch) -> None:
         """Count that the unit ran over a batch."""

@@ -9,12 +9,8 @@ from bench_core.snapshots.errors import (
 )
 from bench_core.snapshots.fine_tuning import RankCorrelation, fine_tune, rank_correlation
 from bench_core.snapshots.garbage import Collected, gc
-from bench_core.snapshots.imported import (
-    ImportFailure,
-    import_folder,
-    import_set,
-    import_state_dict,
-)
+from bench_core.snapshots.imported import import_folder, import_state_dict
+from bench_core.snapshots.imported_sets import ImportFailure, import_set, import_state_dicts
 from bench_core.snapshots.manifest import BlockRef, Snapshot
 from bench_core.snapshots.sizes import own_bytes, total_bytes, unique_bytes
 from bench_core.snapshots.sources import Source, embedded_sources, sources_of
@@ -45,6 +41,7 @@ __all__ = [
     "import_folder",
     "import_set",
     "import_state_dict",
+    "import_state_dicts",
     "own_bytes",
     "rank_correlation",
     "sources_of",

@@ -1,4 +1,4 @@
-"""Import of others' models into a store: Hugging Face folders, sets of them, plain state dicts.
+"""Import of others' models into a store: Hugging Face folders and plain state dicts.
 
 Equal blocks are kept once, also where models were saved by different hands: a model and its
 fine-tuned variants share every block that was frozen.
@@ -6,41 +6,21 @@ fine-tuned variants share every block that was frozen.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench_core.errors import BenchCoreError, SaveError, UnknownNameError
+from bench_core.errors import BenchCoreError, UnknownNameError
 from bench_core.models.chains import chain, family_of
 from bench_core.snapshots.conversion import architecture_of, split_state
 from bench_core.snapshots.detectors import DETECTORS, backbone_state
-from bench_core.snapshots.errors import CorruptBlockError, StoreBusyError
-from bench_core.snapshots.hub_folders import (
-    CONFIG,
-    default_name,
-    find_models,
-    read_config,
-    resolve,
-)
+from bench_core.snapshots.errors import CorruptBlockError
+from bench_core.snapshots.hub_folders import CONFIG, default_name, read_config, resolve
 from bench_core.snapshots.manifest import Snapshot
 from bench_core.snapshots.sizes import all_blocks
 from bench_core.snapshots.store import SnapshotStore
 from bench_core.snapshots.weights import read_folder, read_state, weights_files
-
-Progress = Callable[[int, int, str], None]
-"""Called with models done, models in all, and the name of the one that is next."""
-
-
-@dataclass(frozen=True)
-class ImportFailure:
-    """A model of a set that could not be imported."""
-
-    name: str
-    folder: Path
-    reason: str
-    """One line, which names the folder."""
 
 
 def import_folder(store: SnapshotStore, folder: Path, name: str | None = None) -> Snapshot:
@@ -90,51 +70,10 @@ def import_folder(store: SnapshotStore, folder: Path, name: str | None = None) -
         return store.add(name, spec, parts.blocks, head=parts.head, origin=origin, replace=is_newer)
 
 
-def import_set(
-    store: SnapshotStore, folder: Path, progress: Progress | None = None
-) -> list[Snapshot | ImportFailure]:
-    """Store all models of a folder of folders; those that cannot be imported do not stop it.
-
-    Interrupted, it goes on with the next model when it is called again.
-
-    Args:
-        store: where they go.
-        folder: of folders in Hugging Face layout, of organisations with such folders, or the
-            library's cache (``hub``).
-        progress: called before each model and at the end.
-
-    Returns:
-        For each model, in the order of their names, what was stored, or why it was not.
-
-    Raises:
-        SaveError: the disk is full or can't be written.
-        StoreBusyError: the store is being cleaned, and that does not end.
-    """
-    models = find_models(folder)
-    results: list[Snapshot | ImportFailure] = []
-    for index, model in enumerate(models):
-        if progress is not None:
-            progress(index, len(models), model.name)
-        try:
-            results.append(import_folder(store, model.folder, model.name))
-        except (SaveError, StoreBusyError):
-            raise  # it is the store's, and will be the next model's, too
-        except BenchCoreError as error:
-            results.append(ImportFailure(model.name, model.folder, str(error)))
-        except OSError as error:
-            if error.filename is None or not Path(error.filename).is_relative_to(model.folder):
-                raise
-            reason = f"{error.filename}: {error.strerror}"
-            results.append(ImportFailure(model.name, model.folder, reason))
-    if progress is not None:
-        progress(len(models), len(models), "")
-    return results
-
-
 def import_state_dict(
     store: SnapshotStore, path: Path, architecture: str, name: str | None = None
 ) -> Snapshot:
-    """Store a model from one file of tensors.
+    """Store a model from one file of tensors; one that is unchanged since is not read again.
 
     Args:
         store: where it goes.
@@ -150,15 +89,23 @@ def import_state_dict(
         TensorMismatchError: a tensor's shape is not what the architecture says.
         UnsafeFileError: a pickle with code in it.
         CorruptFileError: the file is damaged.
-        ModelExistsError: the store has another model of this name.
+        ModelExistsError: the store has a model of this name from elsewhere.
     """
+    name = name or path.stem
     owner, spec = family_of(architecture), chain(architecture)
+    stored, known = _stored(store, name), _file_origin(path)
+    before = stored.origin if stored is not None else {}
+    if stored is not None and stored.architecture == architecture:
+        is_known = all(before.get(key) == value for key, value in known.items())
+        if is_known and _has(store, stored):
+            return stored
     state = read_state(path)
     configuration = owner.configuration(**owner.configurations[architecture])
     with _naming(path):
         parts = split_state(owner, configuration, spec, state)
-    origin = {"file": str(path.resolve()), "unused": list(parts.unused)}
-    return store.add(name or path.stem, spec, parts.blocks, head=parts.head, origin=origin)
+    origin = {**known, "unused": list(parts.unused)}
+    is_newer = before.get("file") == known["file"]
+    return store.add(name, spec, parts.blocks, head=parts.head, origin=origin, replace=is_newer)
 
 
 def _origin(folder: Path, model_type: str) -> dict[str, Any]:
@@ -169,6 +116,12 @@ def _origin(folder: Path, model_type: str) -> dict[str, Any]:
         "model_type": model_type,
         "files": {path.name: [path.stat().st_size, path.stat().st_mtime_ns] for path in files},
     }
+
+
+def _file_origin(path: Path) -> dict[str, Any]:
+    """Return which file a model comes from, and what shows that it is the same later."""
+    status = path.stat()
+    return {"file": str(path.resolve()), "file_status": [status.st_size, status.st_mtime_ns]}
 
 
 def _stored(store: SnapshotStore, name: str) -> Snapshot | None:

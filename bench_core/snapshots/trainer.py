@@ -1,4 +1,4 @@
-"""Training of the last blocks of a chain, with a linear head, on a labelled data set."""
+"""Training of neighbouring blocks of a chain, with a linear head, on a labelled data set."""
 
 from __future__ import annotations
 
@@ -17,7 +17,13 @@ from bench_core.models.chains import Activation, BlockSpec, ChainSpec, block_mod
 from bench_core.snapshots.at_cut import AtCut, batches
 from bench_core.snapshots.checkpoint import Checkpoint
 from bench_core.snapshots.draws import derived_seed
-from bench_core.snapshots.training import Trained, Training, check_data, check_loss
+from bench_core.snapshots.training import (
+    Trained,
+    Training,
+    TrainingError,
+    check_data,
+    check_loss,
+)
 
 Tensors = Mapping[str, torch.Tensor]
 
@@ -28,20 +34,27 @@ class _Progress:
 
     epoch: int = 0
     losses: list[float] = field(default_factory=list)
-    seconds: float = 0.0
+    epoch_seconds: list[float] = field(default_factory=list)
 
 
 class _Trainee(nn.Module):
-    """The blocks that are trained, and the head."""
+    """The blocks that are trained, those behind them, which are frozen, and the head."""
 
-    def __init__(self, blocks: Sequence[nn.Module], head: nn.Linear) -> None:
+    def __init__(self, blocks: Sequence[nn.Module], n_trained: int, head: nn.Linear) -> None:
         super().__init__()
-        self.blocks, self.head = nn.ModuleList(blocks), head
+        self.blocks, self.n_trained, self.head = nn.ModuleList(blocks), n_trained, head
 
     def forward(self, inputs: Activation) -> torch.Tensor:
         """Return logits, ``(batch, classes)``."""
         logits: torch.Tensor = self.head(run_chain(self.blocks, inputs))
         return logits
+
+    def train(self, mode: bool = True) -> _Trainee:
+        """Switch to training; frozen blocks stay in evaluation mode, with their statistics."""
+        super().train(mode)
+        for block in self.blocks[self.n_trained :]:
+            block.eval()
+        return self
 
 
 def train(
@@ -52,12 +65,13 @@ def train(
     training: Training,
     *,
     seed: int,
+    stop: int | None = None,
     device: str | torch.device = "cpu",
     checkpoint: Checkpoint | None = None,
 ) -> Trained:
-    """Train the blocks from ``first`` on, and a new linear head, by Adam on cross entropy.
+    """Train the blocks from ``first`` on, and a new linear head, on cross entropy.
 
-    The blocks before are frozen as a whole: they run in evaluation mode, so that the statistics of
+    All other blocks are frozen as a whole: they run in evaluation mode, so that the statistics of
     their BatchNorm layers stay bit for bit what they are. The tensors that are given are not
     written to. The same arguments give the same bits on the same machine with the same number of
     threads, also when the training was interrupted and resumed from its checkpoint.
@@ -69,6 +83,8 @@ def train(
         data: trained on one side, judged on the other.
         training: how.
         seed: of the head, the order of the items, and dropout.
+        stop: the first block behind the trained ones, which is frozen again; None: the last block
+            is trained, too.
         device: where it is computed.
         checkpoint: where the state is kept between sessions.
 
@@ -78,22 +94,26 @@ def train(
     """
     check_data(chain, data)
     device = torch.device(device)
+    chosen = range(first, len(chain.blocks))[: None if stop is None else max(stop - first, 0)]
     modules = [
-        _module(spec, values, device, trained=index >= first)
+        _module(spec, values, device, trained=index in chosen)
         for index, (spec, values) in enumerate(zip(chain.blocks, tensors, strict=True))
     ]
-    trainee = _Trainee(modules[first:], _new_head(chain, data, seed)).to(device)
+    # What lies between the data and the first parameter that is trained runs without gradients.
+    begin = first if chosen else len(modules)
+    trainee = _Trainee(modules[begin:], len(chosen), _new_head(chain, data, seed)).to(device)
 
     def at_cut(side: Dataset) -> AtCut:
-        return AtCut(side, modules[:first], device, training.batch_size, training.keep_bytes)
+        return AtCut(side, modules[:begin], device, training.batch_size, training.keep_bytes)
 
     reached = _train(trainee, at_cut(data.train), training, seed, checkpoint)
     return Trained(
-        blocks=tuple(_tensors(block) for block in trainee.blocks),
+        blocks=tuple(_tensors(modules[index]) for index in chosen),
+        frozen={i: _tensors(block) for i, block in enumerate(modules) if i not in chosen},
         head=(_tensors(trainee.head)["weight"], _tensors(trainee.head)["bias"]),
         accuracy=_accuracy(trainee, at_cut(data.test), training.batch_size),
         losses=tuple(reached.losses),
-        seconds=reached.seconds,
+        epoch_seconds=tuple(reached.epoch_seconds),
     )
 
 
@@ -104,19 +124,30 @@ def _train(
     seed: int,
     checkpoint: Checkpoint | None,
 ) -> _Progress:
-    optimizer = torch.optim.Adam(trainee.parameters(), lr=training.learning_rate)
+    optimizer = _optimizer(trainee, training)
     reached = _resume(trainee, optimizer, checkpoint)
     while reached.epoch < training.epochs:
         started = time.perf_counter()
+        for group in optimizer.param_groups:
+            group["lr"] = training.rate(reached.epoch)
         reached.losses.append(
             _train_epoch(trainee, optimizer, items, training, derived_seed(seed, reached.epoch))
         )
-        reached.seconds += time.perf_counter() - started
+        reached.epoch_seconds.append(time.perf_counter() - started)
         reached.epoch += 1
         check_loss(reached.losses[-1], reached.epoch, training)
         if checkpoint and reached.epoch % training.checkpoint_every == 0:
             checkpoint.save(_state(trainee, optimizer, reached))
     return reached
+
+
+def _optimizer(trainee: _Trainee, training: Training) -> torch.optim.Optimizer:
+    parameters = [item for item in trainee.parameters() if item.requires_grad]
+    if training.optimizer == "adam":
+        return torch.optim.Adam(parameters, lr=training.learning_rate)
+    if training.optimizer == "sgd":
+        return torch.optim.SGD(parameters, lr=training.learning_rate, momentum=training.momentum)
+    raise TrainingError(f"unknown optimizer {training.optimizer!r}; expected adam or sgd")
 
 
 def _train_epoch(

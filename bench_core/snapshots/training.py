@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass, fields
+from typing import Any, Final, Literal
 
 import torch
 
 from bench_core.data.dataset import SearchData
 from bench_core.errors import BenchCoreError
 from bench_core.models.chains import ChainSpec, InputSpec
+
+Optimizer = Literal["adam", "sgd"]
+
+_LATER: Final = ("optimizer", "momentum", "decay_every", "decay")
+"""Settings that older plans do not name; at their defaults, plans leave them out still, so that
+models that were trained before are found again."""
 
 
 class TrainingError(BenchCoreError, ValueError):
@@ -23,17 +29,33 @@ class Training:
 
     epochs: int = 20
     learning_rate: float = 1e-3
-    """Of Adam."""
+    """Of the first epoch."""
     batch_size: int = 128
     checkpoint_every: int = 4
     """Epochs between states that are saved, where a training is to be resumable."""
     keep_bytes: int = 1 << 30
     """How much of what the frozen blocks give is kept between epochs; more is computed anew. The
     last bits of a result depend on it, as those of a batch depend on what is in it."""
+    optimizer: Optimizer = "adam"
+    momentum: float = 0.0
+    """Of SGD; Adam has its own."""
+    decay_every: int = 0
+    """Epochs after which the learning rate is multiplied by ``decay``, each time; 0: never."""
+    decay: float = 0.1
 
     def plan(self) -> dict[str, Any]:
         """Return what decides the result of a training."""
-        return {key: value for key, value in asdict(self).items() if key != "checkpoint_every"}
+        return {
+            field.name: getattr(self, field.name)
+            for field in fields(self)
+            if field.name != "checkpoint_every"
+            and not (field.name in _LATER and getattr(self, field.name) == field.default)
+        }
+
+    def rate(self, epoch: int) -> float:
+        """Return the learning rate of an epoch, counted from 0."""
+        steps = epoch // self.decay_every if self.decay_every else 0
+        return self.learning_rate * self.decay**steps
 
 
 @dataclass(frozen=True)
@@ -42,14 +64,21 @@ class Trained:
 
     blocks: tuple[dict[str, torch.Tensor], ...]
     """Tensors of the trained blocks, from the first of them on; on the CPU."""
+    frozen: dict[int, dict[str, torch.Tensor]]
+    """Tensors of the other blocks by their position, as they are after the training."""
     head: tuple[torch.Tensor, torch.Tensor]
     """Weight ``(classes, feature_dim)`` and bias."""
     accuracy: float
     """On the test items, 0 to 1."""
     losses: tuple[float, ...]
     """Mean cross entropy of each epoch's training items."""
-    seconds: float
-    """Of all epochs, those before an interruption included."""
+    epoch_seconds: tuple[float, ...]
+    """Of each epoch, those before an interruption included."""
+
+    @property
+    def seconds(self) -> float:
+        """Of all epochs."""
+        return sum(self.epoch_seconds)
 
 
 def check_data(chain: ChainSpec, data: SearchData) -> None:

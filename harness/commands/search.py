@@ -4,21 +4,29 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from harness import exit_codes
+from harness.commands.search_models import import_folder_of, models_of
+from harness.commands.search_output import (
+    check_json_file,
+    print_estimate,
+    print_result,
+    shown_status,
+    write_json,
+)
 from harness.errors import InputError
-from harness.progress import model_progress
-from harness.units import byte_count
 
 if TYPE_CHECKING:
     from bench_core.data import SearchData
-    from bench_core.model_search import Ranked, RoundResult, SearchResult
-    from bench_core.snapshots import Snapshot, SnapshotStore
+    from bench_core.model_search import Settings
+    from bench_core.model_search.candidates import Candidates
+    from bench_core.snapshots import Snapshot
 
 _ALL: Final = -1
 _WITHOUT_JOURNAL: Final = ("base", "shift")
@@ -32,8 +40,10 @@ _WITHOUT_JOURNAL: Final = ("base", "shift")
     required=True,
     metavar="DIR",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="A store, or a folder of models in Hugging Face layout, which are imported first.",
+    help="A store, or a folder of models in Hugging Face layout or of files of tensors, which are "
+    "imported first.",
 )
+@click.option("--architecture", help="Of files of tensors (*.safetensors, *.pt), such as resnet18.")
 @click.option(
     "--data",
     "source",
@@ -74,11 +84,16 @@ _WITHOUT_JOURNAL: Final = ("base", "shift")
 @click.option("--json", "json_file", type=click.Path(dir_okay=False, path_type=Path))
 @click.option("--top", default=10, show_default=True, help="Places of the ranking to print.")
 @click.option("--verify", is_flag=True, help="Check the digest of every block that is read.")
-@click.option("--skip-unusable", is_flag=True, help="Go on without models that are damaged.")
+@click.option(
+    "--skip-unusable",
+    is_flag=True,
+    help="Go on without models that are damaged or do not take the data.",
+)
 @click.option("--paper-exact", is_flag=True, help="Also the last round, which decides nothing.")
 @click.option("--no-estimate", is_flag=True, help="Start at once.")
 def command(
     folder: Path,
+    architecture: str | None,
     source: str,
     store_folder: Path | None,
     journal: Path | None,
@@ -94,65 +109,37 @@ def command(
     same command goes on from there. Exit code 3 if models were left out.
     """
     from bench_core import data
-    from bench_core.model_search import search
+    from bench_core.model_search import Settings, plan_rounds, search
 
-    store, names, n_failed = _store(folder, store_folder)
+    if json_file is not None:
+        check_json_file(json_file)
+    target = store_folder or import_folder_of(_own_folder(), folder, architecture)
+    store, names, n_failed = models_of(folder, architecture, target)
     items = _load(data.load, source, options)
     settings = _settings(options)
+    chosen = Settings.of(**settings)
+    taking_part = _taking_part([store.snapshot(name) for name in names], items, chosen)
+    n_rounds = len(plan_rounds(len(taking_part), len(items.train), chosen.halving))
     if not no_estimate:
-        _print_estimate([store.snapshot(name) for name in names], items, settings)
+        print_estimate(taking_part, items, chosen)
     kept = journal
-    if journal is None and not no_journal and settings["engine"] not in _WITHOUT_JOURNAL:
-        kept = _journal(names, items, settings)
-    with _progress() as progress:
-        try:
-            result = search(
-                store,
-                items,
-                names=names,
-                journal=kept,
-                progress=progress,
-                on_round=_say_round,
-                **settings,
-            )
-        except KeyboardInterrupt:
-            if kept is not None:
-                click.echo(f"stopped; the same command goes on from {kept}", err=True)
-            raise
+    if journal is None and not no_journal and chosen.engine not in _WITHOUT_JOURNAL:
+        kept = _journal(names, items, chosen)
+    with shown_status(n_rounds) as status, _saying_how_to_go_on(kept):
+        result = search(
+            store,
+            items,
+            names=names,
+            journal=kept,
+            progress=status.advance,
+            on_round=status.finish_round,
+            **settings,
+        )
     if json_file is not None:
-        _write(json_file, result)
-    _print_result(result, top)
+        write_json(json_file, result)
+    print_result(result, top)
     left_out = n_failed + sum(item.round < 0 for item in result.ranking)
     return exit_codes.BROKEN if left_out else exit_codes.FINE
-
-
-def _store(folder: Path, target: Path | None) -> tuple[SnapshotStore, list[str], int]:
-    """Return a store, the names of its models that take part, and how many could not be imported.
-
-    The store is the folder itself, or one into which the models of the folder are imported.
-    """
-    from bench_core.snapshots import Snapshot, SnapshotStore
-    from bench_core.snapshots.imported import import_set
-
-    if (folder / "models").is_dir() and (folder / "blocks").is_dir():
-        store = SnapshotStore(folder)
-        return store, store.names(), 0
-    if target is None:
-        name = hashlib.blake2b(str(folder.resolve()).encode(), digest_size=8).hexdigest()
-        target = _own_folder() / "imported" / name
-    store = SnapshotStore(target)
-    with model_progress("import") as progress:
-        found = import_set(store, folder, progress)
-    for item in found:
-        if not isinstance(item, Snapshot):
-            click.echo(item.reason, err=True)
-    names = [item.name for item in found if isinstance(item, Snapshot)]
-    if not names:
-        raise InputError(
-            f"{folder}: neither a store nor a folder of models in Hugging Face layout; a store is "
-            "made by `bench-core snapshots import`"
-        )
-    return store, names, len(found) - len(names)
 
 
 def _load(load: Any, source: str, options: dict[str, Any]) -> SearchData:
@@ -181,6 +168,15 @@ def _settings(options: dict[str, Any]) -> dict[str, Any]:
     return options
 
 
+def _taking_part(snapshots: list[Snapshot], items: SearchData, chosen: Settings) -> Candidates:
+    """Return the models that a search by these settings goes over."""
+    from bench_core.model_search.candidates import Candidates, fitting
+
+    if chosen.skip_unusable:
+        snapshots, _ = fitting(snapshots, items)
+    return Candidates.of(snapshots, items)
+
+
 def _pair(text: str) -> tuple[str, Any]:
     name, separator, value = text.partition("=")
     if not separator:
@@ -191,38 +187,19 @@ def _pair(text: str) -> tuple[str, Any]:
         return name, value
 
 
-def _print_estimate(
-    models: Sequence[Snapshot], items: SearchData, settings: Mapping[str, Any]
-) -> None:
-    """Say what the search will take; blocks are timed for that."""
-    from bench_core.model_search import Settings
-    from bench_core.model_search.candidates import Candidates
-    from bench_core.model_search.estimate import estimate
-    from bench_core.model_search.rates import measure_blocks
-    from bench_core.models.chains.resources import input_shapes
-
-    chosen = Settings(**settings)
-    chosen.check()
-    candidates = Candidates.of(models, items)
-    shapes = input_shapes(items.train.kind, items.train.shape)
-    rates = measure_blocks(candidates, shapes, chosen.batch_size, chosen.device, repeats=1)
-    found = estimate(candidates, len(items.train), len(items.test), chosen, rates)
-    shared = found.model_bytes / found.distinct_bytes
-    click.echo(
-        f"{len(candidates)} models, {byte_count(found.distinct_bytes)} of distinct blocks "
-        f"({shared:.1f} times fewer than without sharing); {len(items.train):,} items to learn "
-        f"from, {len(items.test):,} to be scored on"
-    )
-    click.echo(
-        f"estimated: {found.compute_seconds:,.1f} s of computing, "
-        f"{byte_count(found.peak_bytes)} of memory for blocks and results, "
-        f"{byte_count(found.feature_bytes)} for features; first round in {found.n_chunks} chunks"
-    )
+@contextmanager
+def _saying_how_to_go_on(journal: Path | None) -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        if journal is not None:
+            click.echo(f"stopped; the same command goes on from {journal}", err=True)
+        raise
 
 
-def _journal(names: Sequence[str], items: SearchData, settings: Mapping[str, Any]) -> Path:
+def _journal(names: Sequence[str], items: SearchData, chosen: Settings) -> Path:
     """Return the file that belongs to these models, data and batches."""
-    parts = [*names, items.train.digest, items.test.digest, str(settings["batch_size"])]
+    parts = [*names, items.train.digest, items.test.digest, str(chosen.batch_size)]
     name = hashlib.blake2b("/".join(parts).encode(), digest_size=8).hexdigest()
     return _own_folder() / "searches" / f"{name}.sqlite"
 
@@ -231,85 +208,3 @@ def _own_folder() -> Path:
     from harness.benchmark import data_dir
 
     return data_dir()
-
-
-def _progress() -> Any:
-    """Return a context that shows how far the search has come."""
-    import contextlib
-
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
-    @contextlib.contextmanager
-    def shown() -> Any:
-        console = Console(stderr=True)
-        columns = (TextColumn("search"), BarColumn(), TimeRemainingColumn())
-        disabled = not console.is_terminal
-        with Progress(*columns, console=console, transient=True, disable=disabled) as bar:
-            task = bar.add_task("search", total=None)
-            yield lambda done, total: bar.update(task, completed=done, total=total)
-
-    return shown()
-
-
-def _say_round(found: RoundResult) -> None:
-    best = found.scores[0]
-    click.echo(
-        f"round {found.index + 1}: {len(found.scores)} models by {found.stop:,} items, best "
-        f"{best.name} ({best.score:.4f})",
-        err=True,
-    )
-
-
-def _print_result(result: SearchResult, top: int) -> None:
-    from rich.markup import escape
-    from rich.table import Table
-
-    from harness.report.tables import console as wide_console
-
-    table = Table("rank", "model", "rounds", "score", "loss", box=None)
-    for item in result.ranking[:top]:
-        score = "-" if item.score is None else f"{item.score:.4f}"
-        loss = "-" if item.loss is None else f"{item.loss:.4f}"
-        table.add_row(str(item.rank), escape(item.name), str(item.round + 1), score, loss)
-    console = wide_console()
-    console.print(table)
-    for item in result.ranking:
-        if item.note:
-            console.print(
-                escape(f"{_what(item)}: {item.name}: {item.note}"), highlight=False, soft_wrap=True
-            )
-    work = result.work
-    phases = ", ".join(f"{name} {seconds:.2f}" for name, seconds in work.seconds.items())
-    counts = work.counts
-    console.print(f"{result.seconds:.2f} s: {phases}", highlight=False, soft_wrap=True)
-    console.print(
-        f"{counts.get('block_executions', 0):,} block executions, "
-        f"{byte_count(counts.get('bytes_loaded', 0))} of blocks read, "
-        f"{counts.get('items_decoded', 0):,} items decoded, "
-        f"{counts.get('batches_resumed', 0):,} batches taken from the journal",
-        highlight=False,
-        soft_wrap=True,
-    )
-
-
-def _what(item: Ranked) -> str:
-    return "left out" if item.round < 0 else "no score"
-
-
-def _write(path: Path, result: SearchResult) -> None:
-    """Write everything; the file appears whole or not at all."""
-    from bench_core.formats.atomic import write_atomically
-    from bench_core.formats.base import Durability
-
-    text = json.dumps(result.as_json(), indent=1, allow_nan=False)
-    write_atomically(
-        path,
-        Durability.FSYNC_DIR,
-        lambda temporary: _write_text(temporary, text),
-        bytes_logical=len(text),
-    )
-
-
-def _write_text(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8")

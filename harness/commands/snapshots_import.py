@@ -59,7 +59,7 @@ def command(source: Path, folder: Path, name: str | None, architecture: str | No
 
 def _import_set(store: SnapshotStore, source: Path) -> int:
     from bench_core.snapshots import Snapshot, total_bytes, unique_bytes
-    from bench_core.snapshots.imported import import_set
+    from bench_core.snapshots.imported_sets import import_set
 
     with model_progress("import") as progress:
         results = import_set(store, source, progress)

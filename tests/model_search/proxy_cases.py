@@ -27,6 +27,15 @@ def random_task(n_train: int, n_test: int, n_classes: int, seed: int = 0, batch:
     return task_of(train, test, n_classes, batch)
 
 
+def uneven_task(n_train: int, n_test: int, n_classes: int, seed: int = 0) -> Task:
+    """Return labels of which each class has half of the items that are left, the last ones one."""
+    generator = torch.Generator().manual_seed(seed)
+    order = torch.randperm(n_train, generator=generator)
+    train = (-torch.log2(1 - order / n_train)).floor().long().clamp_max(n_classes - 1)
+    test = train[torch.randint(0, n_train, (n_test,), generator=generator)]
+    return task_of(train, test, n_classes)
+
+
 def features_of(task: Task, dim: int, apart: float, seed: int = 0, source: int = 7) -> Features:
     """Return features whose classes lie ``apart`` times their spread from each other."""
     generator = torch.Generator().manual_seed(seed)
@@ -41,3 +50,23 @@ def features_of(task: Task, dim: int, apart: float, seed: int = 0, source: int =
     return Features(
         *(around(centres, part) for part in labels), *(around(logits, part) for part in labels)
     )
+
+
+def case_of(
+    kind: str, n: int, dim: int, n_classes: int, apart: float, seed: int = 0
+) -> tuple[Features, Task]:
+    """Return features and labels of a kind.
+
+    ``even``; ``uneven``: classes of unequal size; ``deficient``: every feature twice, among unequal
+    classes; ``constant``: one feature is always 0.1, which no float can be.
+    """
+    task = random_task(n, 40, n_classes, seed) if kind == "even" else uneven_task(n, 40, n_classes)
+    found = features_of(task, dim, apart, seed)
+    if kind == "deficient":
+        return Features(found.train.repeat(1, 2), found.test.repeat(1, 2), found.train_source), task
+    if kind == "constant":
+        found.train[:, 0], found.test[:, 0] = 0.1, 0.1
+    return found, task
+
+
+KINDS = ("even", "uneven", "deficient", "constant")

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
-from proxy_cases import features_of, random_task, task_of
+from proxy_cases import KINDS, case_of, features_of, random_task, task_of
 
 from bench_core.model_search.proxies import Features, Task, get
 
@@ -56,11 +56,11 @@ def logme_slowly(items: Matrix, labels: npt.NDArray[np.int64]) -> float:
     ("n", "dim", "n_classes", "apart"),
     [(60, 8, 3, 1.0), (40, 39, 4, 0.3), (30, 70, 3, 0.3), (24, 5, 2, 1.0)],
 )
+@pytest.mark.parametrize("kind", KINDS)
 def test_logme_is_the_evidence_at_the_fixed_point(
-    n: int, dim: int, n_classes: int, apart: float
+    kind: str, n: int, dim: int, n_classes: int, apart: float
 ) -> None:
-    task = random_task(n, 5, n_classes)
-    features = features_of(task, dim, apart)
+    features, task = case_of(kind, n, dim, n_classes, apart)
     found = get("logme").score([features], task, 0)[0]
     assert found.value == pytest.approx(logme_slowly(*arrays(features, task)), rel=1e-6)
     assert found.steps > 1
@@ -105,10 +105,10 @@ def h_score_slowly(items: Matrix, labels: npt.NDArray[np.int64], weight: float) 
 
 
 @pytest.mark.parametrize(("n", "dim", "n_classes"), SIZES)
-def test_h_score_is_the_trace_of_the_formula(n: int, dim: int, n_classes: int) -> None:
+@pytest.mark.parametrize("kind", KINDS)
+def test_h_score_is_the_trace_of_the_formula(kind: str, n: int, dim: int, n_classes: int) -> None:
     covariance = pytest.importorskip("sklearn.covariance")
-    task = random_task(n, 5, n_classes)
-    features = features_of(task, dim, 1.5)
+    features, task = case_of(kind, n, dim, n_classes, 1.5)
     items, labels = arrays(features, task)
     weight = float(covariance.ledoit_wolf_shrinkage(items))
     assert 0 < weight < 1
@@ -162,9 +162,9 @@ def test_h_score_of_a_single_feature_needs_no_shrinking(seed: int) -> None:
 
 
 @pytest.mark.parametrize(("n", "dim", "n_classes"), SIZES)
-def test_leep_and_nce_are_their_sums(n: int, dim: int, n_classes: int) -> None:
-    task = random_task(n, 5, n_classes)
-    features = features_of(task, dim, 0.5)
+@pytest.mark.parametrize("kind", ["even", "uneven"])
+def test_leep_and_nce_are_their_sums(kind: str, n: int, dim: int, n_classes: int) -> None:
+    features, task = case_of(kind, n, dim, n_classes, 0.5)
     assert features.train_source is not None
     logits, labels = features.train_source.double().numpy(), task.train_labels.numpy()
     found = get("leep").score([features], task, 0)[0].value
@@ -193,19 +193,23 @@ def rate_slowly(items: Matrix, distortion: float) -> float:
 
 @pytest.mark.parametrize(("n", "dim", "n_classes"), SIZES)
 @pytest.mark.parametrize("distortion", [1e-4, 0.5])
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("by_items", [True, False])
 def test_transrate_is_the_difference_of_the_rates(
-    n: int, dim: int, n_classes: int, distortion: float
+    n: int, dim: int, n_classes: int, distortion: float, kind: str, by_items: bool
 ) -> None:
-    task = random_task(n, 5, n_classes)
-    features = features_of(task, dim, 0.5)
+    features, task = case_of(kind, n, dim, n_classes, 0.5)
     items, labels = arrays(features, task)
     items = items - items.mean(0)
+    classes = np.unique(labels)
     within = sum(
-        (labels == c).sum() / n * rate_slowly(items[labels == c], distortion)
-        for c in np.unique(labels)
+        rate_slowly(items[labels == c], distortion)
+        * ((labels == c).mean() if by_items else 1 / len(classes))
+        for c in classes
     )
-    found = get("transrate", distortion=distortion).score([features], task, 0)[0].value
-    assert found == pytest.approx(rate_slowly(items, distortion) - within, rel=1e-8)
+    proxy = get("transrate", distortion=distortion, by_items=by_items)
+    found = proxy.score([features], task, 0)[0].value
+    assert found == pytest.approx(rate_slowly(items, distortion) - within, rel=1e-7)
 
 
 @pytest.mark.parametrize("name", ["logme", "hscore", "leep", "nce", "transrate"])

@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
+from bench_core.models.chains import family
 from bench_core.snapshots import SnapshotStore, synthetic_set
 from harness.cli import main
 
@@ -59,7 +61,8 @@ def test_it_prints_the_ranking_and_writes_everything(tmp_path: Path, store: Snap
     assert result["ranking"][0]["name"] in done.stdout
     assert result["ranking"][3]["name"] not in done.stdout
     assert "estimated:" in done.stdout
-    assert "round 1: 12 models" in done.stderr
+    assert "round 1 of 3: 12 models" in done.stderr
+    assert "round 3 of 3: 3 models" in done.stderr
     assert result["work"]["counts"]["block_executions"] > 0
 
 
@@ -79,16 +82,10 @@ def test_killed_at_any_moment_it_goes_on_to_the_same_table(
     options = (*DATA, "--batch-size", "1", "--no-estimate", "--journal", "j.sqlite")
     whole = run(tmp_path, store, *options, "--no-journal", "--json", "whole.json")
     assert whole.returncode == 0, whole.stderr
-    process = subprocess.Popen(
-        command(store, *options),
-        env=environment(tmp_path),
-        cwd=tmp_path,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+    process = started(tmp_path, store, *options)
     _wait_for_rows(tmp_path / "j.sqlite", process)
     process.send_signal(signal.SIGKILL)
-    process.wait()
+    process.communicate()
     done = run(tmp_path, store, *options, "--json", "out.json")
     assert done.returncode == 0, done.stderr
     result, expected = found(tmp_path / "out.json"), found(tmp_path / "whole.json")
@@ -98,7 +95,55 @@ def test_killed_at_any_moment_it_goes_on_to_the_same_table(
     assert counts.get("block_executions", 0) < all_counts["block_executions"]
 
 
-def _wait_for_rows(path: Path, process: subprocess.Popen[bytes]) -> None:
+def test_ctrl_c_keeps_what_is_done_and_says_how_to_go_on(
+    tmp_path: Path, store: SnapshotStore
+) -> None:
+    options = (*DATA, "--batch-size", "1", "--no-estimate", "--json", "out.json")
+    whole = run(tmp_path, store, *options, "--no-journal")
+    assert whole.returncode == 0, whole.stderr
+    expected = found(tmp_path / "out.json")
+    (tmp_path / "out.json").unlink()
+    process = started(tmp_path, store, *options, "--journal", "j.sqlite")
+    _wait_for_rows(tmp_path / "j.sqlite", process)
+    process.send_signal(signal.SIGINT)
+    _, error = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "Traceback" not in error
+    assert [line for line in error.splitlines() if "goes on from j.sqlite" in line]
+    assert not (tmp_path / "out.json").exists()
+    done = run(tmp_path, store, *options, "--journal", "j.sqlite")
+    assert done.returncode == 0, done.stderr
+    result = found(tmp_path / "out.json")
+    assert result["rounds"] == expected["rounds"]
+    assert result["ranking"] == expected["ranking"]
+    assert result["work"]["counts"]["batches_resumed"] > 20
+
+
+def test_two_commands_at_once_on_one_store_and_journal_end_right(
+    tmp_path: Path, store: SnapshotStore
+) -> None:
+    options = (*DATA, "--batch-size", "4", "--no-estimate", "--journal", "j.sqlite")
+    pair = [started(tmp_path, store, *options, "--json", f"{name}.json") for name in "ab"]
+    ends = [process.communicate(timeout=120) for process in pair]
+    assert [process.returncode for process in pair] == [0, 0], ends
+    alone = run(tmp_path, store, *options[:-2], "--no-journal", "--json", "alone.json")
+    assert alone.returncode == 0, alone.stderr
+    expected = found(tmp_path / "alone.json")["rounds"]
+    assert [found(tmp_path / f"{name}.json")["rounds"] for name in "ab"] == [expected] * 2
+
+
+def started(tmp_path: Path, store: SnapshotStore, *options: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        command(store, *options),
+        env=environment(tmp_path),
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def _wait_for_rows(path: Path, process: subprocess.Popen[str]) -> None:
     """Wait until the journal has some features, or the search is over."""
     import sqlite3
 
@@ -127,6 +172,9 @@ def _wait_for_rows(path: Path, process: subprocess.Popen[bytes]) -> None:
         ((*DATA, "--proxy-setting", "epochs"), "KEY=VALUE"),
         ((*DATA, "--proxy", "leep"), "classifier"),
         ((*DATA, "--batch-size", "0"), "at least 1"),
+        ((*DATA, "--json", "missing/out.json"), "there is no folder missing"),
+        ((*DATA, "--json", "/proc/out.json"), "nothing can be written there"),
+        ((*DATA, "--architecture", "mlp_deep"), "--architecture is for a folder of tensor files"),
     ],
 )
 def test_what_is_wrong_is_one_line(
@@ -142,6 +190,85 @@ def test_what_is_wrong_is_one_line(
         main(["search", "--models", str(store.folder), *options, "--no-estimate"])
     assert ended.value.code == 2
     assert text in capfd.readouterr().err.splitlines()[-1]
+
+
+def save_states(folder: Path, n_models: int) -> None:
+    """Save models as files of tensors, every other one by torch, the rest as safetensors."""
+    from safetensors.torch import save_file
+
+    owner = family("mlp")
+    model = owner.reference(owner.configuration(**owner.configurations["mlp_tiny"]))
+    folder.mkdir()
+    for index in range(n_models):
+        torch.manual_seed(index)
+        owner.initialise(model)
+        if index % 2:
+            torch.save(model.state_dict(), folder / f"m{index}.pt")
+        else:
+            save_file(model.state_dict(), folder / f"m{index}.safetensors")
+
+
+def test_a_folder_of_files_of_tensors_is_searched_by_their_architecture(tmp_path: Path) -> None:
+    models = tmp_path / "states"
+    save_states(models, 4)
+    (models / "notes.txt").write_text("no model", encoding="utf-8")
+    options = ("--architecture", "mlp_tiny", *DATA, "--no-estimate", "--json", "out.json")
+    done = run(tmp_path, SnapshotStore(models), *options)
+    assert done.returncode == 0, done.stderr
+    ranking = found(tmp_path / "out.json")["ranking"]
+    assert {item["name"] for item in ranking} == {"m0", "m1", "m2", "m3"}
+    (models / "broken.pt").write_bytes(b"no tensors")
+    left = run(tmp_path, SnapshotStore(models), *options)
+    assert left.returncode == 3
+    assert str(models / "broken.pt") in left.stderr
+    again = found(tmp_path / "out.json")
+    assert again["ranking"] == ranking
+    assert again["work"]["counts"].get("block_executions", 0) == 0
+
+
+@pytest.mark.parametrize(
+    ("names", "options", "text"),
+    [
+        (["m0.pt"], (), "say of what models with --architecture"),
+        (["m0.pt"], ("--architecture", "mlp_tiny"), "none of 1 models could be imported"),
+        (["m0.txt"], ("--architecture", "mlp_tiny"), "no *.safetensors or *.pt in it"),
+        (["m0.pt"], ("--architecture", "mlp_tinny"), "mlp_tiny"),
+    ],
+)
+def test_a_folder_of_files_that_cannot_be_searched_is_refused_in_one_line(
+    names: list[str],
+    options: tuple[str, ...],
+    text: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("BENCH_CORE_DATA", str(tmp_path / "data"))
+    models = tmp_path / "states"
+    models.mkdir()
+    for name in names:
+        (models / name).write_bytes(b"no tensors")
+    with pytest.raises(SystemExit) as ended:
+        main(["search", "--models", str(models), *options, *DATA])
+    assert ended.value.code == 2
+    assert text in capfd.readouterr().err.splitlines()[-1]
+
+
+def test_models_that_do_not_take_the_data_are_named_or_left_out(tmp_path: Path) -> None:
+    store = SnapshotStore(tmp_path / "store")
+    fit = {model.name for model in synthetic_set(store, "mlp_deep", "TOP_LAYERS", 5)}
+    others = {model.name for model in synthetic_set(store, "resnet_tiny", "TOP_LAYERS", 2)}
+    refused = run(tmp_path, store, *DATA)
+    assert refused.returncode == 2
+    line = refused.stderr.splitlines()[-1]
+    assert "2 of 7 models do not take the data" in line
+    assert all(name in line for name in others)
+    left = run(tmp_path, store, *DATA, "--skip-unusable", "--json", "out.json")
+    assert left.returncode == 3, left.stderr
+    ranking = found(tmp_path / "out.json")["ranking"]
+    assert {item["name"] for item in ranking if item["round"] >= 0} == fit
+    assert {item["name"] for item in ranking if item["round"] < 0} == others
+    assert "5 models" in left.stdout
 
 
 def test_an_empty_folder_is_refused(tmp_path: Path) -> None:

@@ -17,8 +17,10 @@ from search_sets import items, model_sets, plain_features, store_of
 from bench_core import data
 from bench_core.data import SearchData
 from bench_core.model_search import ENGINES, BudgetError, SearchError, search
+from bench_core.model_search.candidates import Candidates
 from bench_core.model_search.features import DiskFeatures, MemoryFeatures
-from bench_core.snapshots import SnapshotStore, synthetic_set
+from bench_core.models.chains import family_of
+from bench_core.snapshots import SnapshotStore, import_state_dict, synthetic_set
 
 LOCAL = [name for name, engine in ENGINES.items() if engine.is_local]
 HALVING = [name for name in LOCAL if ENGINES[name].halves]
@@ -139,24 +141,66 @@ def test_features_are_those_of_each_model_s_own_forward(
 ) -> None:
     store = SnapshotStore(tmp_path)
     models = synthetic_set(store, architecture, "TWENTY_FIVE_PERCENT", 4)
-    found = {
-        "mlp_tiny": lambda: data.load("digit_vectors", num_train_items=24, num_test_items=8),
-        "bert_tiny": lambda: data.load(
-            "docstrings", length=12, num_train_items=24, num_test_items=8
-        ),
-    }.get(architecture, lambda: data.load("digits", num_train_items=24, num_test_items=8))()
+    found = small_data(architecture)
     seen: dict[str, Any] = {}
     for cls in (MemoryFeatures, DiskFeatures):
         monkeypatch.setattr(cls, "put", _recording(cls.put, seen))
     search(store, found, engine=engine, halve=False, batch_size=8)
-    from bench_core.model_search.candidates import Candidates
-
     chains = Candidates.of([store.snapshot(model.name) for model in models], found).chains
     for model, chain in zip(models, chains, strict=True):
         for batch, features in seen[chain].items():
             side = found.train if batch.split == "train" else found.test
             plain = plain_features(store, model, side.batch(batch.indices))
             assert torch.equal(features, plain)
+
+
+@pytest.mark.parametrize("architecture", ["mlp_tiny", "resnet_tiny", "vit_tiny", "bert_tiny"])
+def test_features_are_those_of_the_library_s_own_model(
+    architecture: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The models come from the library's state dicts, and its own forward is asked."""
+    owner = family_of(architecture)
+    configuration = owner.configuration(**owner.configurations[architecture])
+    store, references = SnapshotStore(tmp_path / "store"), {}
+    for index in range(3):
+        torch.manual_seed(index)
+        reference = references[f"m{index}"] = owner.reference(configuration).eval()
+        torch.save(reference.state_dict(), tmp_path / f"m{index}.pt")
+        import_state_dict(store, tmp_path / f"m{index}.pt", architecture)
+    found = small_data(architecture)
+    for engine in LOCAL:
+        seen: dict[str, Any] = {}
+        with monkeypatch.context() as patch:
+            for cls in (MemoryFeatures, DiskFeatures):
+                patch.setattr(cls, "put", _recording(cls.put, seen))
+            search(store, found, engine=engine, halve=False, batch_size=8)
+        candidates = Candidates.of(store.snapshots(), found)
+        for model, chain in enumerate(candidates.chains):
+            reference = references[candidates.name(model)]
+            for batch, features in seen[chain].items():
+                side = found.train if batch.split == "train" else found.test
+                with torch.inference_mode():
+                    own = owner.reference_features(reference, side.batch(batch.indices))
+                assert torch.equal(features, own), (engine, batch)
+
+
+@pytest.mark.parametrize("engine", ["base", "shift", "alsatian"])
+def test_processes_that_decode_change_nothing(engine: str, tmp_path: Path) -> None:
+    store = store_of(tmp_path, [(0, 1), (0, 2)])
+    alone, helped = (
+        search(store, items(24), engine=engine, batch_size=8, num_workers=n) for n in (0, 2)
+    )
+    assert helped.table == alone.table
+    assert helped.work.counts == alone.work.counts
+
+
+def small_data(architecture: str) -> SearchData:
+    few = {"num_train_items": 24, "num_test_items": 8}
+    if architecture == "mlp_tiny":
+        return data.load("digit_vectors", **few)
+    if architecture == "bert_tiny":
+        return data.load("docstrings", length=12, **few)
+    return data.load("digits", **few)
 
 
 def _recording(put: Any, seen: dict[str, Any]) -> Any:

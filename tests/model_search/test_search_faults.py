@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import shutil
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
@@ -15,8 +16,8 @@ from search_sets import WIDTH, items, store_of
 import bench_core
 from bench_core.data import SearchData
 from bench_core.errors import CorruptFileError, SaveError
-from bench_core.model_search import ENGINES, SearchError, search
-from bench_core.models.chains import family
+from bench_core.model_search import ENGINES, SearchError, SearchResult, search
+from bench_core.models.chains import family, initialised
 from bench_core.models.chains.mlp import MlpConfiguration
 from bench_core.snapshots import SnapshotStore
 
@@ -82,6 +83,73 @@ def test_a_journal_serves_another_seed_but_not_other_data(tmp_path: Path) -> Non
     assert reused.table == search(store, items(60), halve=False, seed=1).table
     other = search(store, items(61, 13), journal=journal, halve=False)
     assert other.table == search(store, items(61, 13), halve=False).table
+
+
+def test_a_full_disk_is_one_line_and_what_was_done_is_kept(
+    make_small_disk: Callable[[int], Path], tmp_path: Path
+) -> None:
+    store, found = store_of(tmp_path / "store", MODELS), items(12_000)
+    options = {"halve": False, "proxy": "ridge", "batch_size": 100}
+    disk = make_small_disk(1)
+    with pytest.raises(SaveError, match="make room there") as caught:
+        search(store, found, journal=disk / "journal.sqlite", **options)
+    assert "\n" not in str(caught.value)
+    larger = tmp_path / "larger"
+    shutil.copytree(disk, larger)
+    result = search(store, found, journal=larger / "journal.sqlite", **options)
+    assert result.work.counts["batches_resumed"] > 20
+    assert result.table == search(store, found, **options).table
+
+
+def test_two_searches_in_turns_on_one_journal_agree(tmp_path: Path) -> None:
+    store, journal = store_of(tmp_path / "store", MODELS), tmp_path / "journal.sqlite"
+    expected = search(store, items(60))
+    inner: list[SearchResult] = []
+
+    def search_too(done: int, total: int) -> None:
+        if not inner and done > total // 3:
+            inner.append(search(store, items(60), journal=journal))
+
+    outer = search(store, items(60), journal=journal, progress=search_too)
+    assert inner[0].table == outer.table == expected.table
+
+
+def test_models_that_do_not_take_the_data_are_all_named_or_ranked_last(tmp_path: Path) -> None:
+    store = store_of(tmp_path, MODELS)
+    for index in range(7):
+        configuration = MlpConfiguration(WIDTH + 1, (WIDTH,))
+        spec = family("mlp").chain(configuration, "wider")
+        store.add(f"wider{index}", spec, [initialised(block, 0) for block in spec.blocks])
+    with pytest.raises(SearchError, match="7 of 11 models do not take the data") as caught:
+        search(store, items(60))
+    line = str(caught.value)
+    assert [name in line for name in ("wider0", "wider4", "wider5", "m0 ")] == [
+        True,
+        True,
+        False,
+        False,
+    ]
+    assert "and 2 more" in line
+    result = search(store, items(60), skip_unusable=True)
+    assert [item.name for item in result.ranking[4:]] == [f"wider{index}" for index in range(7)]
+    assert all(item.round == -1 and "takes vector of 9" in item.note for item in result.ranking[4:])
+    assert result.table == search(store, items(60), names=["m0", "m1", "m2", "m3"]).table
+    with pytest.raises(SearchError, match="no models"):
+        search(store, items(60), names=["wider0", "wider1"], skip_unusable=True)
+
+
+@pytest.mark.parametrize("engine", LOCAL)
+@pytest.mark.parametrize("n_models", [1, 2])
+def test_one_or_two_models_are_ranked_by_every_engine(
+    engine: str, n_models: int, tmp_path: Path
+) -> None:
+    names = [f"m{index}" for index in range(n_models)]
+    for exact in (False, True):
+        result = search(
+            store_of(tmp_path, MODELS), items(12), names=names, engine=engine, paper_exact=exact
+        )
+        assert sorted(item.name for item in result.ranking) == names
+        assert all(item.score is not None for item in result.ranking)
 
 
 def test_a_file_that_is_no_journal_is_refused_in_one_line(tmp_path: Path) -> None:

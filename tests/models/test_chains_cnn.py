@@ -31,8 +31,8 @@ from bench_core.models.digests import equal_bytes
 TINY = ["resnet_tiny", "mobilenet_tiny", "efficientnet_tiny"]
 N_CUTS = {
     "resnet18": 9,
-    "resnet34": 17,
-    "resnet50": 17,
+    "resnet34": 16,
+    "resnet50": 16,
     "resnet101": 34,
     "resnet152": 51,
     "resnet_tiny": 9,
@@ -224,8 +224,22 @@ def test_any_efficientnet(changed: dict[str, Any]) -> None:
 @pytest.mark.parametrize(("name", "count"), N_CUTS.items())
 def test_every_layer_but_the_stem_can_be_re_trained(name: str, count: int) -> None:
     spec = chain(name)
-    assert spec.cuts == tuple(range(len(spec.blocks), 0, -1))
+    assert (spec.cuts[0], spec.cuts[-1]) == (len(spec.blocks), 1)
+    assert list(spec.cuts) == sorted(set(spec.cuts), reverse=True)
     assert len(spec.cuts) == count
+
+
+@pytest.mark.parametrize("name", ["resnet34", "resnet50"])
+def test_two_layers_alone_are_never_re_trained_where_the_published_studies_do_not(
+    name: str,
+) -> None:
+    assert chain(name).cuts == (17, 16, *range(14, 0, -1))
+
+
+@pytest.mark.parametrize("name", sorted(N_CUTS.keys() - {"resnet34", "resnet50"}))
+def test_every_other_number_of_blocks_can_be_re_trained(name: str) -> None:
+    spec = chain(name)
+    assert spec.cuts == tuple(range(len(spec.blocks), 0, -1))
 
 
 @pytest.mark.parametrize(("name", "count"), N_PARAMETERS.items())

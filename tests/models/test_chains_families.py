@@ -41,7 +41,7 @@ N_CUTS = {
     "resnet18": 9,
     "mobilenet_v2": 19,
     "efficientnet_b0": 18,
-    "resnet34": 17,
+    "resnet34": 16,
     "vit_b_16": 13,
     "vit_l_32": 25,
     "bert_base": 13,
@@ -195,6 +195,15 @@ def test_a_digest_is_known() -> None:
     spec = BlockSpec.of("mlp.dense", inputs=64, outputs=32)
     assert spec.digest.hex() == "f67477c571f212437007ea7d47270bdb"
     assert BlockSpec.from_json(spec.as_json()) == spec
+
+
+def test_settings_of_equal_value_are_one_architecture() -> None:
+    whole, decimal = (BlockSpec.of("vit.layer", scale=scale, eps=1e-5) for scale in (1, 1.0))
+    assert whole == decimal
+    assert whole.digest == decimal.digest
+    assert BlockSpec.of("vit.layer", scale=1.5, eps=1e-5).digest != whole.digest
+    # A switch is no number, although Python compares it as one.
+    assert BlockSpec.of("vit.layer", scale=True, eps=1e-5).digest != whole.digest
 
 
 @pytest.mark.parametrize(

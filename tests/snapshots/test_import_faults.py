@@ -22,12 +22,8 @@ from bench_core.errors import (
 )
 from bench_core.snapshots import ModelExistsError, Snapshot, SnapshotStore
 from bench_core.snapshots.errors import UnsafeFileError
-from bench_core.snapshots.imported import (
-    ImportFailure,
-    import_folder,
-    import_set,
-    import_state_dict,
-)
+from bench_core.snapshots.imported import import_folder, import_state_dict
+from bench_core.snapshots.imported_sets import ImportFailure, import_set
 
 
 class Code:

@@ -25,9 +25,11 @@ from hub_models import (
 )
 from safetensors.torch import load_file, save_file
 
+from bench_core.errors import UnknownNameError
 from bench_core.models.chains import chain, initialised
-from bench_core.snapshots import Snapshot, SnapshotStore
-from bench_core.snapshots.imported import import_folder, import_set, import_state_dict
+from bench_core.snapshots import ModelExistsError, Snapshot, SnapshotStore
+from bench_core.snapshots.imported import import_folder, import_state_dict
+from bench_core.snapshots.imported_sets import ImportFailure, import_set, import_state_dicts
 
 
 @pytest.fixture
@@ -187,6 +189,50 @@ def test_state_dicts_under_a_key(store: SnapshotStore, tmp_path: Path) -> None:
     plain = import_state_dict(store, tmp_path / "plain.pt", "resnet_tiny", "other")
     assert wrapped.blocks == plain.blocks
     assert wrapped.head == plain.head is not None
+
+
+def test_a_folder_of_state_dicts(store: SnapshotStore, tmp_path: Path) -> None:
+    folder = tmp_path / "states"
+    (folder / "inner").mkdir(parents=True)
+    state = classifier("resnet_tiny").state_dict()
+    torch.save(state, folder / "b.pt")
+    save_file(state, folder / "a.safetensors")
+    for name in (".hidden.pt", "notes.txt", "c.pt"):
+        (folder / name).write_bytes(b"no tensors")
+    seen: list[tuple[int, int, str]] = []
+    results = import_state_dicts(store, folder, "resnet_tiny", lambda *step: seen.append(step))
+    assert [result.name for result in results] == ["a", "b", "c"]
+    assert store.names() == ["a", "b"]
+    assert store.snapshot("a").blocks == store.snapshot("b").blocks
+    assert isinstance(results[2], ImportFailure)
+    assert str(folder / "c.pt") in results[2].reason
+    assert seen == [(0, 3, "a"), (1, 3, "b"), (2, 3, "c"), (3, 3, "")]
+    with pytest.raises(UnknownNameError, match="resnet_tiny"):
+        import_state_dicts(store, folder, "resnet_tinny")
+
+
+def test_a_changed_file_of_tensors_replaces_its_model_and_an_unchanged_one_is_not_read(
+    store: SnapshotStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "model.pt"
+    torch.save(classifier("resnet_tiny").state_dict(), path)
+    first = import_state_dict(store, path, "resnet_tiny")
+
+    def fail(*_: Any) -> None:
+        raise AssertionError("the weights were read")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("bench_core.snapshots.imported.read_state", fail)
+        assert import_state_dict(store, path, "resnet_tiny") == first
+    torch.save(classifier("resnet_tiny", seed=7).state_dict(), path)
+    changed = import_state_dict(store, path, "resnet_tiny")
+    assert changed.blocks != first.blocks
+    assert store.snapshot("model") == changed
+    other = tmp_path / "elsewhere" / "model.pt"
+    other.parent.mkdir()
+    torch.save(classifier("resnet_tiny", seed=8).state_dict(), other)
+    with pytest.raises(ModelExistsError):
+        import_state_dict(store, other, "resnet_tiny")
 
 
 def test_a_set_in_all_layouts(store: SnapshotStore, tmp_path: Path) -> None:

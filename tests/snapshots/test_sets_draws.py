@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench_core.errors import UnknownNameError
+from bench_core.models.chains import chain, skeleton
 from bench_core.snapshots.draws import (
     DISTRIBUTIONS,
     DrawError,
@@ -34,6 +35,14 @@ SUMS = {
     "bert": (39, 104, 213),
     "eff_net_v2_l": (257, 643, 1311),
 }
+UNIQUE_MB = {
+    "resnet18": (599, 1068, 1454),
+    "resnet50": (1335, 2248, 2945),
+    "resnet152": (2448, 3614, 5511),
+    "vit_b_16": (1449, 3292, 6382),
+    "vit_l_32": (5303, 11199, 21679),
+}
+"""Of 35 published models, each block counted once."""
 RANGES = {
     ("eff_net_v2_l", TOP): (1, 16),
     ("eff_net_v2_l", QUARTER): (3, 39),
@@ -58,6 +67,29 @@ def test_the_published_sums_come_out(architecture: str) -> None:
 def test_the_published_ranges_come_out(architecture: str, distribution: str) -> None:
     drawn = retrained_blocks(distribution, CUTS[architecture], 34)
     assert (min(drawn), max(drawn)) == RANGES[architecture, distribution]
+
+
+@pytest.mark.parametrize(
+    ("name", "architecture"),
+    [(n, n) for n in ("resnet18", "resnet152", "vit_l_32")] + [("bert_base", "bert")],
+)
+def test_chains_have_the_cuts_that_the_published_draws_are_for(
+    name: str, architecture: str
+) -> None:
+    assert len(chain(name).cuts) == CUTS[architecture]
+
+
+@pytest.mark.parametrize("architecture", UNIQUE_MB)
+def test_sets_are_as_large_as_the_published_ones(architecture: str) -> None:
+    spec = chain(architecture)
+    tensors = [skeleton(block).state_dict().values() for block in spec.blocks]
+    sizes = [sum(tensor.nbytes for tensor in block) / 1e6 for block in tensors]
+    found = []
+    for distribution in (TOP, QUARTER, HALF):
+        drawn = retrained_blocks(distribution, len(spec.cuts), 34)
+        own = [sum(sizes[first_own_block(spec.cuts, number) :]) for number in drawn]
+        found.append(sum(sizes) + sum(own))
+    assert found == pytest.approx(UNIQUE_MB[architecture], rel=0.001)
 
 
 @pytest.mark.parametrize("n_cuts", [2, 5, 9, 13, 19, 42, 81])

@@ -35,7 +35,7 @@ class Shared(Engine):
         self._prefixes = PrefixTree.of(context.candidates.keys)
         # Kept in later rounds, so that none needs more memory at once than the first.
         self._borders = borders_of(self._prefixes)
-        self._cache = BlockCache(context.loader.load, context.meter)
+        self._cache = BlockCache(context.loader.with_skeletons().load, context.meter)
 
     def extract(self, live: Sequence[int], batches: Sequence[Batch]) -> None:
         """Run the live models' tree over all batches whose features are not there yet."""

@@ -106,6 +106,10 @@ class TunedBase(WholeModels):
     halves = False
     policy = "mmap"
 
+    def __init__(self, context: Context) -> None:
+        super().__init__(context)
+        self._loader = context.loader.with_skeletons()
+
     def extract(self, live: Sequence[int], batches: Sequence[Batch]) -> None:
         """Run every model by itself over all batches whose features are not there yet."""
         context = self.context
@@ -121,7 +125,7 @@ class TunedBase(WholeModels):
         context = self.context
         with context.meter.phase("prepare_model"):
             blocks = context.candidates.snapshots[model].blocks
-            modules = [context.loader.load(block) for block in blocks]
+            modules = [self._loader.load(block) for block in blocks]
         context.meter.count("model_loads")
         return modules
 

@@ -16,11 +16,20 @@ class HScore(Proxy):
     """Trace of the class means' covariance in units of the features' covariance.
 
     Bao et al., "An information-theoretic approach to transferability in task transfer learning",
-    ICIP 2019; the features' covariance is shrunk towards a multiple of the identity as in Ibrahim,
-    Ponomareva and Mazumder, "Newer is not always better: Rethinking transferability metrics, their
-    peculiarities, stability and performance", ECML PKDD 2022, by the weight of Ledoit and Wolf
-    (2004), because the plain one says nothing with fewer items than features. Covariances are
-    divided by n. It uses the train items alone: nothing is held out.
+    ICIP 2019, definition of the H-score of features f and labels y::
+
+        H = tr(cov(f)^-1 cov(E[f | y]))
+
+    Ibrahim, Ponomareva and Mazumder, "Newer is not always better: Rethinking transferability
+    metrics, their peculiarities, stability and performance", ECML PKDD 2022, shrink both
+    covariances by the weight w of Ledoit and Wolf (2004), because the plain score says nothing with
+    fewer items than features::
+
+        H = tr(((1 - w) cov(f) + w tr(cov(f)) / dim)^-1 (1 - w) cov(E[f | y]))
+
+    Covariances are divided by n. Plain, it is at most the number of classes less one and the same
+    for every invertible linear map of the features. It uses the train items alone: nothing is held
+    out.
     """
 
     name: ClassVar[str] = "hscore"
@@ -40,8 +49,8 @@ class HScore(Proxy):
         shrunk = (1 - weight) * variances + weight * variances.sum() / dim
         classes = indicators(task.train_labels)
         counts = classes.sum(0)
-        means = (classes.T @ spectrum.left) / counts[:, None] * spectrum.squares.sqrt()
-        between = (means.square() * (counts / n)[:, None]).sum(0)
+        # The left vectors have length 1: times the singular values they are the items' places.
+        between = spectrum.squares * (spectrum.along(classes).square() / counts).sum(1) / n
         return Score(float((1 - weight) * (between / shrunk).sum()), None, 1)
 
 

@@ -14,9 +14,13 @@ class Leep(Proxy):
     """Log expected empirical prediction: mean log likelihood of the labels, at most 0.
 
     Nguyen, Hassner, Seeger and Archambeau, "LEEP: A new measure to evaluate transferability of
-    learned representations", ICML 2020: a label is drawn given a source class,
-    which is drawn by the source classifier's probabilities. It uses the train items alone: nothing
-    is held out.
+    learned representations", ICML 2020, section 3: a label is drawn given a source class, which is
+    drawn by the source classifier's probabilities t(x). For n items x with labels y::
+
+        P(y, z) = 1/n sum of t(x)_z over the items of label y,  P(y | z) = P(y, z) / P(z)
+        LEEP = 1/n sum over the items of log sum over z of P(y | z) t(x)_z
+
+    It uses the train items alone: nothing is held out.
     """
 
     name: ClassVar[str] = "leep"

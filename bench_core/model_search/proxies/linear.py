@@ -32,7 +32,9 @@ class Linear(Proxy):
     """Top-1 accuracy of a linear head on the test items; its loss is the mean of the batch losses.
 
     Stochastic gradient descent without momentum on the mean cross entropy of each batch, batches in
-    their order, nothing shuffled (Strassenburg et al., "Alsatian", SIGMOD 2025, section 2.1).
+    their order, nothing shuffled, features as they are: rate and length are those of the
+    implementation published with Strassenburg et al., "Alsatian", SIGMOD 2025.
+
     The head starts as `torch.nn.Linear` does, from a draw that only seed, features' size and number
     of classes decide.
 

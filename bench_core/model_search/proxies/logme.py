@@ -23,13 +23,20 @@ class LogME(Proxy):
     """Logarithm of the maximum evidence an item, the mean over the classes that occur.
 
     You, Liu, Wang and Long, "LogME: Practical assessment of pre-trained models for transfer
-    learning", ICML 2021, algorithm 1: each class's indicator is a linear
-    function of the features with Gaussian weights (precision alpha) and noise (precision beta);
-    both are brought to a fixed point of the evidence. It uses the train items alone: nothing is
-    held out.
+    learning", ICML 2021, section 4 and algorithm 1. Each class's indicator y is a linear function
+    of the features F, ``(n, dim)``, with Gaussian weights (precision alpha) and noise (precision
+    beta). With A = alpha + beta F'F and m = beta A^-1 F'y, the weights' mean, the evidence is::
 
-    The fixed point is sought for the ratio alpha / beta in the basis of singular vectors, where
-    each step is a sum; the best alpha of a ratio then has a closed form.
+        log p(y | F, alpha, beta) = n/2 log beta + dim/2 log alpha - n/2 log 2 pi
+            - beta/2 |Fm - y|^2 - alpha/2 m'm - 1/2 log det A
+
+    Both precisions start from 1 and are brought to a fixed point of alpha = gamma / m'm,
+    beta = (n - gamma) / |Fm - y|^2, with gamma = tr(beta A^-1 F'F).
+
+    As in You et al., "Ranking and tuning pre-trained models", JMLR 2022, the fixed point is sought
+    for the ratio alpha / beta alone, in the basis of singular vectors, where a step is a sum. The
+    papers stop near it; here nothing changes any more. The best alpha of a ratio has a closed form.
+    Features are not centred. It uses the train items alone: nothing is held out.
     """
 
     name: ClassVar[str] = "logme"
@@ -45,17 +52,20 @@ class LogME(Proxy):
         if not spectrum.rank:
             return Score.none("all features are 0")
         targets = indicators(task.train_labels)
-        along = (spectrum.left.T @ targets).square()
+        along = spectrum.along(targets).square()
         outside = (targets.sum(0) - along.sum(0)).clamp_min(0)
         squares = spectrum.squares[:, None]
         ratio, steps = self._fixed_point(squares, along, outside, n)
         value = float(_log_evidence(squares, along, outside, ratio, n).mean()) / n
-        return Score(value, None, steps)
+        note = "" if steps <= self.max_iterations else "the evidence is not at its maximum yet"
+        return Score(value, None, min(steps, self.max_iterations), note)
 
     def _fixed_point(
         self, squares: Tensor, along: Tensor, outside: Tensor, n: int
     ) -> tuple[Tensor, int]:
         """Return alpha / beta of each class, ``(classes,)``, and the number of iterations.
+
+        One more than the most iterations where they were too few.
 
         Args:
             squares: ``(rank, 1)`` squared singular values.
@@ -77,7 +87,7 @@ class LogME(Proxy):
             if bool(((following - ratio).abs() <= _CONVERGED * ratio).all()):
                 return following, step
             ratio = following
-        return ratio, self.max_iterations
+        return ratio, self.max_iterations + 1
 
 
 def _log_evidence(squares: Tensor, along: Tensor, outside: Tensor, ratio: Tensor, n: int) -> Tensor:

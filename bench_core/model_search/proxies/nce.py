@@ -16,8 +16,10 @@ class NegativeConditionalEntropy(Proxy):
     """Minus the entropy of the labels given the source classes, in nats, at most 0.
 
     Tran, Nguyen and Hassner, "Transferability and hardness of supervised classification tasks",
-    ICCV 2019. The source class of an item is the one that the model's own classifier
-    finds most likely. It uses the train items alone: nothing is held out.
+    ICCV 2019: the sum of P(y, z) log P(y | z) over labels y and source classes z, with the shares
+    of the items as probabilities. The source class of an item is the one that the model's own
+    classifier finds most likely, as in the comparison of Nguyen et al. (LEEP, ICML 2020). It uses
+    the train items alone: nothing is held out.
     """
 
     name: ClassVar[str] = "nce"

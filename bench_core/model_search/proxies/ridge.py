@@ -37,13 +37,12 @@ class Ridge(Proxy):
     def score_one(self, features: Features, task: Task, seed: int) -> Score:
         """Fit the train features and test."""
         targets = one_hot(task.train_labels, task.n_classes).double()
-        items, shares = centred(features.train), targets.mean(0)
-        spectrum = Spectrum.of(items)
-        fitted = spectrum.left.T @ (targets - shares)
+        spectrum, shares = Spectrum.of(centred(features.train)), targets.mean(0)
+        fitted = spectrum.along(targets - shares)
         penalty = self.penalty
         if penalty is None:
             penalty = _chosen_penalty(spectrum.squares, fitted, targets - shares)
-        weights = items.T @ (spectrum.left @ (fitted / (spectrum.squares + penalty)[:, None]))
+        weights = spectrum.weights(fitted / (spectrum.squares + penalty)[:, None])
         outputs = (features.test.double() - features.train.double().mean(0)) @ weights + shares
         wanted = one_hot(task.test_labels, task.n_classes)
         loss = float((outputs - wanted).square().sum(1).mean())

@@ -15,6 +15,7 @@ from bench_core.models.chains.modules import (
     run_chain,
     skeleton,
 )
+from bench_core.models.chains.skeletons import Skeletons
 from bench_core.models.chains.spec import Activation, BlockSpec, ChainSpec, InputSpec, Setting
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "Family",
     "InputSpec",
     "Setting",
+    "Skeletons",
     "SplitState",
     "block_module",
     "chain",

@@ -10,21 +10,23 @@ import torch
 from torch import nn
 
 from bench_core.errors import UnsupportedError
+from bench_core.models.chains.convolutional import Convolutional, sizes
 from bench_core.models.chains.cutting import Places, cut
-from bench_core.models.chains.family import Family, SplitState
-from bench_core.models.chains.kaiming import initialise_convolutions
+from bench_core.models.chains.family import SplitState
 from bench_core.models.chains.spec import BlockSpec, ChainSpec, InputSpec
 
 
-class EfficientNet(Family):
+class EfficientNet(Convolutional):
     """Stem, a block for each mobile inverted bottleneck, last convolution and pool.
 
     The transformers library has the first version alone. In the place of the published studies'
     EfficientNetV2-S (21.5 million parameters with its classifier) and V2-L (118.5 million) stand
-    `efficientnet_b4` (19.3) and `efficientnet_b7` (66.3), the nearest in size.
+    `efficientnet_b4` (19.3) and `efficientnet_b7` (66.3), the nearest in size. They have 34 and 57
+    cuts, not 42 and 81, so that the draws of their sets are others than the published ones.
     """
 
     name = "efficientnet"
+    library = "EfficientNet"
     configurations: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "efficientnet_b0": {"width_coefficient": 1.0, "depth_coefficient": 1.0, "hidden_dim": 1280},
         "efficientnet_b4": {"width_coefficient": 1.4, "depth_coefficient": 1.8, "hidden_dim": 1792},
@@ -35,12 +37,6 @@ class EfficientNet(Family):
             "hidden_dim": 320,
         },
     }
-
-    def configuration(self, **settings: Any) -> Any:
-        """Return transformers' ``EfficientNetConfig``."""
-        from transformers import EfficientNetConfig
-
-        return EfficientNetConfig(**settings)
 
     def chain(self, configuration: Any, architecture: str) -> ChainSpec:
         """Return the chain.
@@ -57,7 +53,7 @@ class EfficientNet(Family):
                 f"{architecture}: hidden_act {configuration.hidden_act!r}, pooling_type "
                 f"{configuration.pooling_type!r}; expected 'swish' and 'mean'"
             )
-        model = _on_meta(configuration)
+        model = self.on_meta(configuration)
         stem, top = model.embeddings.convolution, model.encoder.top_conv
         if top.out_channels != configuration.hidden_dim:
             raise UnsupportedError(
@@ -67,9 +63,9 @@ class EfficientNet(Family):
         eps = configuration.batch_norm_eps
         ratio = configuration.squeeze_expansion_ratio
         blocks = [
-            BlockSpec.of("efficientnet.stem", **_sizes(stem), batch_norm_eps=eps),
+            BlockSpec.of("efficientnet.stem", **sizes(stem), batch_norm_eps=eps),
             *(_bottleneck(block, eps, ratio) for block in model.encoder.blocks),
-            BlockSpec.of("efficientnet.last", **_sizes(top), batch_norm_eps=eps),
+            BlockSpec.of("efficientnet.last", **sizes(top), batch_norm_eps=eps),
         ]
         return ChainSpec(
             architecture=architecture,
@@ -109,10 +105,6 @@ class EfficientNet(Family):
         )
         return nn.Sequential(bottleneck)
 
-    def initialise(self, module: nn.Module) -> None:
-        """Initialise as the published model was: see `initialise_convolutions`."""
-        initialise_convolutions(module)
-
     def split(self, configuration: Any, state: Mapping[str, torch.Tensor]) -> SplitState:
         """Cut the state dict of ``EfficientNetModel`` or ``EfficientNetForImageClassification``."""
         chain = self.chain(configuration, self.name)
@@ -126,26 +118,6 @@ class EfficientNet(Family):
         ]
         return cut(chain, places, state, prefix="efficientnet.", head="classifier")
 
-    def reference(self, configuration: Any) -> nn.Module:
-        """Return ``EfficientNetModel``."""
-        from transformers import EfficientNetModel
-
-        model: nn.Module = EfficientNetModel(configuration)
-        return model.eval()
-
-    def reference_features(self, model: nn.Module, inputs: Any) -> torch.Tensor:
-        """Return the pooled output."""
-        features: torch.Tensor = model(inputs).pooler_output
-        return features
-
-
-def _on_meta(configuration: Any) -> Any:
-    """Return the library's model without memory: its sizes are read off it."""
-    from transformers import EfficientNetModel
-
-    with torch.device("meta"):
-        return EfficientNetModel(configuration)
-
 
 @functools.lru_cache(maxsize=64)
 def _block_configuration(spec: BlockSpec) -> Any:
@@ -155,10 +127,6 @@ def _block_configuration(spec: BlockSpec) -> Any:
     names = ("batch_norm_eps", "squeeze_expansion_ratio")
     settings: dict[str, Any] = {key: value for key, value in spec.settings if key in names}
     return EfficientNetConfig(**settings)
-
-
-def _sizes(convolution: Any) -> dict[str, int]:
-    return {"inputs": convolution.in_channels, "outputs": convolution.out_channels}
 
 
 def _bottleneck(block: Any, eps: float, squeeze_ratio: float) -> BlockSpec:

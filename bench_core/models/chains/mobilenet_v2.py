@@ -10,16 +10,16 @@ import torch
 from torch import nn
 
 from bench_core.errors import UnsupportedError
+from bench_core.models.chains.convolutional import Convolutional, sizes
 from bench_core.models.chains.cutting import Places, cut
-from bench_core.models.chains.family import Family, SplitState
-from bench_core.models.chains.kaiming import initialise_convolutions
+from bench_core.models.chains.family import SplitState
 from bench_core.models.chains.spec import BlockSpec, ChainSpec, InputSpec
 
 _SHARED: Final = ("layer_norm_eps", "tf_padding")
 """Settings that every block needs; with TensorFlow's padding it depends on the image's size."""
 
 
-class MobileNetV2(Family):
+class MobileNetV2(Convolutional):
     """First convolution, depthwise part of the stem, inverted residuals, last convolution and pool.
 
     The library has the first two in one module; apart, the blocks are those of the published
@@ -27,16 +27,11 @@ class MobileNetV2(Family):
     """
 
     name = "mobilenet_v2"
+    library = "MobileNetV2"
     configurations: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "mobilenet_v2": {},
         "mobilenet_tiny": {"depth_multiplier": 0.1},
     }
-
-    def configuration(self, **settings: Any) -> Any:
-        """Return transformers' ``MobileNetV2Config``."""
-        from transformers import MobileNetV2Config
-
-        return MobileNetV2Config(**settings)
 
     def chain(self, configuration: Any, architecture: str) -> ChainSpec:
         """Return the chain.
@@ -50,11 +45,11 @@ class MobileNetV2(Family):
                 f"first_layer_is_expansion {configuration.first_layer_is_expansion!r}; "
                 "expected 'relu6' and true"
             )
-        model = _on_meta(configuration)
+        model = self.on_meta(configuration)
         stem, last = model.conv_stem, model.conv_1x1.convolution
         shared = {name: getattr(configuration, name) for name in _SHARED}
         blocks = [
-            BlockSpec.of("mobilenet_v2.stem", **_sizes(stem.first_conv.convolution), **shared),
+            BlockSpec.of("mobilenet_v2.stem", **sizes(stem.first_conv.convolution), **shared),
             BlockSpec.of(
                 "mobilenet_v2.separable",
                 **shared,
@@ -62,7 +57,7 @@ class MobileNetV2(Family):
                 outputs=stem.reduce_1x1.convolution.out_channels,
             ),
             *(_residual(layer, shared) for layer in model.layer),
-            BlockSpec.of("mobilenet_v2.last", **_sizes(last), **shared),
+            BlockSpec.of("mobilenet_v2.last", **sizes(last), **shared),
         ]
         return ChainSpec(
             architecture=architecture,
@@ -94,10 +89,6 @@ class MobileNetV2(Family):
         )
         return nn.Sequential(residual)
 
-    def initialise(self, module: nn.Module) -> None:
-        """Initialise as the published model was: see `initialise_convolutions`."""
-        initialise_convolutions(module)
-
     def split(self, configuration: Any, state: Mapping[str, torch.Tensor]) -> SplitState:
         """Cut the state dict of ``MobileNetV2Model`` or ``MobileNetV2ForImageClassification``."""
         chain = self.chain(configuration, self.name)
@@ -109,26 +100,6 @@ class MobileNetV2(Family):
             {"0.": "conv_1x1."},
         ]
         return cut(chain, places, state, prefix="mobilenet_v2.", head="classifier")
-
-    def reference(self, configuration: Any) -> nn.Module:
-        """Return ``MobileNetV2Model``."""
-        from transformers import MobileNetV2Model
-
-        model: nn.Module = MobileNetV2Model(configuration)
-        return model.eval()
-
-    def reference_features(self, model: nn.Module, inputs: Any) -> torch.Tensor:
-        """Return the pooled output."""
-        features: torch.Tensor = model(inputs).pooler_output
-        return features
-
-
-def _on_meta(configuration: Any) -> Any:
-    """Return the library's model without memory: its sizes are read off it."""
-    from transformers import MobileNetV2Model
-
-    with torch.device("meta"):
-        return MobileNetV2Model(configuration)
 
 
 @functools.lru_cache(maxsize=64)
@@ -142,10 +113,6 @@ def _block_configuration(spec: BlockSpec) -> Any:
     ratio = spec["expanded"] / spec["inputs"] if spec.kind == "mobilenet_v2.residual" else 1.0
     shared = {name: spec[name] for name in _SHARED}
     return MobileNetV2Config(**shared, expand_ratio=ratio, depth_divisible_by=1, min_depth=1)
-
-
-def _sizes(convolution: Any) -> dict[str, int]:
-    return {"inputs": convolution.in_channels, "outputs": convolution.out_channels}
 
 
 def _residual(layer: Any, shared: Mapping[str, Any]) -> BlockSpec:

@@ -9,18 +9,28 @@ import torch
 from torch import nn
 
 from bench_core.errors import UnsupportedError
+from bench_core.models.chains.convolutional import Convolutional
 from bench_core.models.chains.cutting import Places, cut
-from bench_core.models.chains.family import Family, SplitState
+from bench_core.models.chains.family import SplitState
 from bench_core.models.chains.spec import BlockSpec, ChainSpec, InputSpec
 
 _BASIC: Final = {"layer_type": "basic", "hidden_sizes": [64, 128, 256, 512]}
 _BOTTLENECK: Final = {"layer_type": "bottleneck", "hidden_sizes": [256, 512, 1024, 2048]}
+_NEVER_TWO: Final = ("resnet34", "resnet50")
+"""Of these the published studies never re-train the last two layers alone."""
 
 
-class ResNet(Family):
-    """The stem with its pooling, then a block for each residual layer; the last one pools."""
+class ResNet(Convolutional):
+    """The stem with its pooling, then a block for each residual layer; the last one pools.
+
+    The cuts are those of Strassenburg et al., "Alsatian", SIGMOD 2025: one before each residual
+    layer, but for the last layer but one of ResNet-34 and ResNet-50. There two re-trained blocks
+    are the last three layers, and so on: 16 cuts, on which the published draws depend.
+    """
 
     name = "resnet"
+    library = "ResNet"
+    fan = "fan_out"
     configurations: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "resnet18": {"depths": [2, 2, 2, 2], **_BASIC},
         "resnet34": {"depths": [3, 4, 6, 3], **_BASIC},
@@ -35,14 +45,8 @@ class ResNet(Family):
         },
     }
 
-    def configuration(self, **settings: Any) -> Any:
-        """Return transformers' ``ResNetConfig``."""
-        from transformers import ResNetConfig
-
-        return ResNetConfig(**settings)
-
     def chain(self, configuration: Any, architecture: str) -> ChainSpec:
-        """Return the chain; every residual layer can be re-trained.
+        """Return the chain; every residual layer can be re-trained, the stem cannot.
 
         Raises:
             UnsupportedError: another activation than a ReLU, or stages without layers or width.
@@ -67,7 +71,7 @@ class ResNet(Family):
             blocks=(stem, *layers),
             input=InputSpec("image", (configuration.num_channels, None, None)),
             feature_dim=configuration.hidden_sizes[-1],
-            cuts=tuple(range(n_blocks, 0, -1)),
+            cuts=_cuts(architecture, n_blocks),
         )
 
     def module(self, spec: BlockSpec) -> nn.Module:
@@ -91,14 +95,6 @@ class ResNet(Family):
             )
         return nn.Sequential(layer, *_pooling()) if spec["pools"] else nn.Sequential(layer)
 
-    def initialise(self, module: nn.Module) -> None:
-        """Initialise as ``ResNetPreTrainedModel`` does: Kaiming normal, statistics of 0 and 1."""
-        for layer in module.modules():
-            if isinstance(layer, nn.Conv2d):
-                nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
-            elif isinstance(layer, nn.BatchNorm2d):
-                layer.reset_parameters()
-
     def split(self, configuration: Any, state: Mapping[str, torch.Tensor]) -> SplitState:
         """Cut the state dict of ``ResNetModel`` or ``ResNetForImageClassification``."""
         places: list[Places] = [{"0.": "embedder.embedder."}]
@@ -106,18 +102,6 @@ class ResNet(Family):
             places += [{"0.": f"encoder.stages.{stage}.layers.{i}."} for i in range(depth)]
         chain = self.chain(configuration, self.name)
         return cut(chain, places, state, prefix="resnet.", head="classifier.1")
-
-    def reference(self, configuration: Any) -> nn.Module:
-        """Return ``ResNetModel``."""
-        from transformers import ResNetModel
-
-        model: nn.Module = ResNetModel(configuration)
-        return model.eval()
-
-    def reference_features(self, model: nn.Module, inputs: Any) -> torch.Tensor:
-        """Return the pooled output."""
-        features: torch.Tensor = model(inputs).pooler_output.flatten(1)
-        return features
 
     def _layers(self, configuration: Any) -> list[BlockSpec]:
         depths, widths = configuration.depths, configuration.hidden_sizes
@@ -131,6 +115,11 @@ class ResNet(Family):
                 layers.append(_layer(configuration, inputs, outputs, stride, is_last))
                 inputs = outputs
         return layers
+
+
+def _cuts(architecture: str, n_blocks: int) -> tuple[int, ...]:
+    left_out = n_blocks - 2 if architecture in _NEVER_TWO else None
+    return tuple(cut for cut in range(n_blocks, 0, -1) if cut != left_out)
 
 
 def _layer(configuration: Any, inputs: int, outputs: int, stride: int, pools: bool) -> BlockSpec:

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from bench_core.models.chains.live_memory import LiveMemory
 from bench_core.models.chains.modules import skeleton
 from bench_core.models.chains.spec import Activation, BlockSpec, InputKind
 
@@ -44,6 +45,9 @@ class BlockResources:
     """Floating-point operations of one item: two for each multiply-add of convolutions, matrix
     products and attention; nothing else counts."""
     output: ItemShapes
+    working_bytes: int
+    """Most bytes of one item that are alive at once while the block runs, its output included, its
+    input not; without the scratch memory of convolutions and matrix products."""
 
     @property
     def output_bytes(self) -> int:
@@ -77,25 +81,31 @@ def block_resources(spec: BlockSpec, inputs: ItemShapes) -> BlockResources:
     module = skeleton(spec)
     counter = FlopCounterMode(display=False)
     with torch.inference_mode(), counter:
-        output = _forward(module, inputs)
+        output, working_bytes = _forward(module, inputs)
     tensors = output if isinstance(output, tuple) else (output,)
     return BlockResources(
         n_parameters=sum(parameter.numel() for parameter in module.parameters()),
         nbytes=sum(tensor.nbytes for tensor in module.state_dict().values()),
         flops=counter.get_total_flops(),
         output=tuple(ItemShape(tuple(tensor.shape[1:]), tensor.dtype) for tensor in tensors),
+        working_bytes=working_bytes,
     )
 
 
-def _forward(module: nn.Module, inputs: ItemShapes) -> Activation:
-    """Run one item through the block on ``meta``; on the CPU where it must look at values."""
+def _forward(module: nn.Module, inputs: ItemShapes) -> tuple[Activation, int]:
+    """Run one item through the block on ``meta``; on the CPU where it must look at values.
+
+    Returns:
+        Its output, and the most bytes that were alive at once.
+    """
     try:
         return _run(module, inputs, "meta")
     except (NotImplementedError, RuntimeError):
         return _run(module.to_empty(device="cpu"), inputs, "cpu")
 
 
-def _run(module: nn.Module, inputs: ItemShapes, device: str) -> Activation:
+def _run(module: nn.Module, inputs: ItemShapes, device: str) -> tuple[Activation, int]:
     tensors = tuple(torch.ones((1, *i.shape), dtype=i.dtype, device=device) for i in inputs)
-    output: Activation = module(tensors if len(tensors) > 1 else tensors[0])
-    return output
+    with LiveMemory([*tensors, *module.state_dict().values()]) as memory:
+        output: Activation = module(tensors if len(tensors) > 1 else tensors[0])
+    return output, memory.peak

@@ -47,8 +47,12 @@ class BlockSpec:
 
     @functools.cached_property
     def digest(self) -> bytes:
-        """16 bytes over kind and settings: the architecture's digest."""
-        text = json.dumps(self.as_json(), sort_keys=True, separators=(",", ":"))
+        """16 bytes over kind and settings: the architecture's digest.
+
+        Numbers of equal value count as equal: others' configurations say 1 where some say 1.0.
+        """
+        content = {"kind": self.kind, "settings": {n: _plain(v) for n, v in self.settings}}
+        text = json.dumps(content, sort_keys=True, separators=(",", ":"))
         return hashlib.blake2b(text.encode(), digest_size=DIGEST_BYTES).digest()
 
     def as_json(self) -> dict[str, Any]:
@@ -114,6 +118,11 @@ class ChainSpec:
     cuts: tuple[int, ...]
     """``cuts[r]`` is the first block that is re-trained when the last ``r`` trainable blocks are;
     ``cuts[0]`` is ``len(blocks)``: none. Descending."""
+
+
+def _plain(value: Setting) -> Setting:
+    """Return a whole number as int, whatever type it came in; True and False are no numbers."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _frozen(value: Setting | Sequence[int]) -> Setting:
