@@ -62,7 +62,7 @@ def parse(text: bytes) -> dict[str, Any]:
         reason = "not a JSON object; the file is damaged there"
         raise DamagedLineError(reason, is_whole=line is not None)
     schema = line.get("schema")
-    if not isinstance(schema, int):
+    if not isinstance(schema, int) or schema < 1:
         reason = "no schema number; this is not a file of records"
         raise DamagedLineError(reason, is_whole=True)
     if schema > SCHEMA_VERSION:

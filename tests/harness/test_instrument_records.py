@@ -171,6 +171,13 @@ def test_a_changed_byte_is_found(
     assert len(run.notes) == 1 and run.records == (sample(0), sample(1))
 
 
+def test_a_schema_that_never_was_is_refused(tmp_path: Path) -> None:
+    path = written(tmp_path / "run.jsonl")
+    path.write_text(path.read_text().replace('"schema": 2', '"schema": 0'))
+    with pytest.raises(InputError, match="no schema number"):
+        read_run(path)
+
+
 def test_a_figure_changed_by_hand_is_refused(tmp_path: Path) -> None:
     path = written(tmp_path / "run.jsonl")
     path.write_text(path.read_text().replace('"value": 1.5', '"value": 0.5'))
