@@ -45,7 +45,9 @@ class BlockForward(Benchmark):
         return limits.seconds("matmul_flops", self.needs.flops * self.batch_size)
 
     def verify(self) -> None:
-        first = self.result[0] if isinstance(self.result, tuple) else self.result
+        from bench_core.models.chains import features_of
+
+        first = features_of(self.result)
         expected = (self.batch_size, *self.needs.output[0].shape)
         if tuple(first.shape) != expected:
             raise WrongResultError(f"an output of {tuple(first.shape)}, expected {expected}")

@@ -10,10 +10,8 @@ from benchmarks.common import COLD, Tensors, require_equal, return_free_memory
 from benchmarks.layer_loading import CACHES
 from benchmarks.loaders import loader
 from benchmarks.model_sets import ModelSet, synthetic
-from benchmarks.search_base import check_names
-from harness.benchmark import Benchmark
+from benchmarks.named_params import NamedParams
 from harness.errors import WrongResultError
-from harness.records import Param
 
 if TYPE_CHECKING:
     from bench_core.snapshots import BlockRef
@@ -30,7 +28,7 @@ class Stored(NamedTuple):
     paths: list[Path]
 
 
-class BlockStoreLoad(Benchmark):
+class BlockStoreLoad(NamedParams):
     """Inside the clock: all files of a set of models are read into fresh memory, one by one.
 
     ``store`` and ``torch_blocks`` read each distinct block once, in our own format and in torch's;
@@ -50,11 +48,6 @@ class BlockStoreLoad(Benchmark):
     stored: Stored
     way: str
     cache: str
-
-    @classmethod
-    def check_param(cls, name: str, value: Param) -> None:
-        """Raise where an experiment names something that does not exist."""
-        check_names(name, value)
 
     def prepare(
         self, way: str, distribution: str, architecture: str, n_models: int, cache: str

@@ -7,11 +7,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from benchmarks.chain_inputs import batch_for, forward, item_shapes
-from benchmarks.search_base import check_names
-from harness.benchmark import Benchmark
+from benchmarks.named_params import NamedParams
 from harness.errors import RefusedError, WrongResultError
 from harness.inputs import limits_of_environment
-from harness.records import Param
 
 if TYPE_CHECKING:
     from bench_core.models.chains import ChainSpec
@@ -20,7 +18,7 @@ if TYPE_CHECKING:
 MEGABYTE: Final = 1_000_000
 
 
-class BranchBytes(Benchmark):
+class BranchBytes(NamedParams):
     """Bytes that it takes to keep every intermediate result of all items: each block's output.
 
     Nothing is timed. What is checked: the outputs of a real forward pass of one item are as large
@@ -34,11 +32,6 @@ class BranchBytes(Benchmark):
     unit = "bytes"
     timeout = 600
 
-    @classmethod
-    def check_param(cls, name: str, value: Param) -> None:
-        """Raise where an experiment names an architecture that does not exist."""
-        check_names(name, value)
-
     def prepare(self, architecture: str, items: int, size: int) -> None:
         self.chain = _chain(architecture)
         self.needs = _needs(self.chain, size)
@@ -49,6 +42,8 @@ class BranchBytes(Benchmark):
         return float(items * sum(block.output_bytes for block in self.needs))
 
     def verify(self) -> None:
+        from bench_core.models.chains import nbytes_of
+
         planned = [block.output_bytes for block in self.needs]
         key = ("output bytes", *self.case)
         found = self.cached(key, lambda: output_bytes(self.chain, self.item))
@@ -57,13 +52,13 @@ class BranchBytes(Benchmark):
         self.note(
             blocks=len(planned),
             bytes_an_item=sum(planned),
-            input_bytes_an_item=sum(tensor.nbytes for tensor in _tensors(self.item)),
+            input_bytes_an_item=nbytes_of(self.item),
             largest_bytes_an_item=max(planned),
             largest_block=planned.index(max(planned)),
         )
 
 
-class IoOrCompute(Benchmark):
+class IoOrCompute(NamedParams):
     """Blocks that could be computed while the input of the first of them would be read.
 
     For each block: how many blocks, from it on, end within the time in which its input of one
@@ -79,11 +74,6 @@ class IoOrCompute(Benchmark):
     open_params = ("architecture",)
     unit = "blocks"
     timeout = 3600
-
-    @classmethod
-    def check_param(cls, name: str, value: Param) -> None:
-        """Raise where an experiment names an architecture that does not exist."""
-        check_names(name, value)
 
     def prepare(self, read_rate: int | str, architecture: str, batch_size: int, size: int) -> None:
         self.bytes_per_second = self._bytes_per_second(read_rate)
@@ -150,12 +140,12 @@ def blocks_while_reading(seconds: Sequence[float], read_seconds: Sequence[float]
 
 def output_bytes(chain: ChainSpec, given: Any) -> list[int]:
     """Return the bytes of each block's output in a real forward pass."""
-    from bench_core.models.chains import block_module, initialised
+    from bench_core.models.chains import block_module, initialised, nbytes_of
 
     found = []
     for spec in chain.blocks:
         given = forward(block_module(spec, initialised(spec, 0)), given)
-        found.append(sum(tensor.nbytes for tensor in _tensors(given)))
+        found.append(nbytes_of(given))
     return found
 
 
@@ -169,7 +159,3 @@ def _needs(chain: ChainSpec, size: int) -> list[BlockResources]:
     from bench_core.models.chains.resources import chain_resources
 
     return chain_resources(chain.blocks, item_shapes(chain, size))
-
-
-def _tensors(given: Any) -> tuple[Any, ...]:
-    return given if isinstance(given, tuple) else (given,)

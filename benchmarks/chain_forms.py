@@ -6,10 +6,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from benchmarks.chain_inputs import batch_for, forward_chain, item_shapes
-from benchmarks.search_base import check_names
-from harness.benchmark import Benchmark
+from benchmarks.named_params import NamedParams
 from harness.errors import WrongResultError
-from harness.records import Param
 
 if TYPE_CHECKING:
     import torch
@@ -26,7 +24,7 @@ class Forms(NamedTuple):
     chain: Features
 
 
-class LibraryOrChain(Benchmark):
+class LibraryOrChain(NamedParams):
     """Inside the clock: some batches through a model, one after the other.
 
     ``library``: the forward pass of the library's own model; ``chain``: its blocks in a row. It is
@@ -39,11 +37,6 @@ class LibraryOrChain(Benchmark):
     quick = {"form": ("library", "chain")}
     open_params = ("architecture",)
     timeout = 3600
-
-    @classmethod
-    def check_param(cls, name: str, value: Param) -> None:
-        """Raise where an experiment names an architecture that does not exist."""
-        check_names(name, value)
 
     def prepare(
         self, form: str, architecture: str, batches: int, batch_size: int, size: int

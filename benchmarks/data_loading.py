@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from benchmarks.common import COLD
-from benchmarks.inference import chain_modules, check_architecture, flops_of, require_alike
+from benchmarks.inference import chain_modules, flops_of, require_alike
 from benchmarks.loading_items import (
     KINDS,
     SIZE,
@@ -20,6 +20,7 @@ from benchmarks.loading_items import (
     item_files,
     torch_batches,
 )
+from benchmarks.named_params import NamedParams, check_names
 from harness.benchmark import Benchmark
 from harness.errors import InputError, RefusedError, WrongResultError
 from harness.records import Param
@@ -34,7 +35,7 @@ LOADERS: Final = ("torch", "library", "feeder", "kept")
 WITHOUT_WORKERS: Final = ("feeder", "kept")
 
 
-class DataLoading(Benchmark):
+class DataLoading(NamedParams):
     """The seconds that a consumer waits for its first batches: the start of the workers is inside.
 
     Workers are forked, as torch's are by default on Linux up to Python 3.13.
@@ -53,13 +54,6 @@ class DataLoading(Benchmark):
     open_params = ("cache",)
     unit = "seconds"
     timeout = 1800
-
-    @classmethod
-    def check_param(cls, name: str, value: Param) -> None:
-        """Raise where an experiment names a state of the cache that does not exist."""
-        from harness.cache import parse_state
-
-        parse_state(str(value))
 
     def prepare(
         self,
@@ -153,7 +147,7 @@ class WorkersAndBatchSize(Benchmark):
     def check_param(cls, name: str, value: Param) -> None:
         """Raise where an experiment names an architecture or a kind that does not exist."""
         if name == "architecture":
-            check_architecture(value)
+            check_names(name, value)
         elif value not in KINDS:
             raise InputError(f"{value!r} is no kind of item; expected one of {', '.join(KINDS)}")
 

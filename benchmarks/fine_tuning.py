@@ -96,15 +96,14 @@ class FineTuneOrExtract(TrainingBenchmark):
         import numpy as np
         import torch
 
-        from bench_core.models.chains import run_chain
+        from bench_core.models.chains import features_of, run_chain
         from bench_core.snapshots.at_cut import batches, to_device
 
         modules, device = self._modules(), torch.device(self.device)
         for indices in batches(np.arange(len(side)), BATCH_SIZE):
             with torch.inference_mode():
                 expected = run_chain(modules, to_device(side.batch(indices), device))
-            features = found.batch(indices)
-            require_features(features[0] if isinstance(features, tuple) else features, expected)
+            require_features(features_of(found.batch(indices)), expected)
 
 
 class FreezeStudy(TrainingBenchmark):

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from benchmarks.common import require_cuda
-from harness.benchmark import Benchmark
-from harness.errors import InputError, RefusedError, WrongResultError
-from harness.records import Param
+from benchmarks.named_params import NamedParams
+from harness.errors import RefusedError, WrongResultError
 
 if TYPE_CHECKING:
     import torch
 
+    from harness.benchmark import Benchmark
     from harness.limits import Limits
 
 DEVICES: Final = ("cpu", "cuda")
@@ -19,7 +19,7 @@ TOLERANCE: Final = 1e-4
 """Of features, as a share of the largest: other batch sizes sum in another order."""
 
 
-class InferenceBySize(Benchmark):
+class InferenceBySize(NamedParams):
     """Inside the clock: one batch through a model's chain, weights and inputs on the device.
 
     The seconds of an item are in the record's extra. Ideal: the operations at the matrix product's
@@ -31,11 +31,6 @@ class InferenceBySize(Benchmark):
     quick = {"architecture": ("resnet_tiny",), "batch_size": (1, 32)}
     open_params = ("architecture",)
     timeout = 600
-
-    @classmethod
-    def check_param(cls, name: str, value: Param) -> None:
-        """Raise where an experiment names an architecture that does not exist."""
-        check_architecture(value)
 
     def prepare(self, architecture: str, batch_size: int, size: int, device: str) -> None:
         from bench_core.model_search.rates import random_batch
@@ -74,7 +69,7 @@ class InferenceBySize(Benchmark):
         self.note(milliseconds_per_item=1e3 * seconds, gflop=self.flops / 1e9)
 
 
-class LargestBatch(Benchmark):
+class LargestBatch(NamedParams):
     """The most items of one batch for which the memory suffices, beside libraries and model.
 
     A process of its own is given so many megabytes (10⁶ bytes) more than it has with the model
@@ -92,11 +87,6 @@ class LargestBatch(Benchmark):
     timeout = 1800
     repeat = 1
     rounds = 1
-
-    @classmethod
-    def check_param(cls, name: str, value: Param) -> None:
-        """Raise where an experiment names an architecture that does not exist."""
-        check_architecture(value)
 
     def prepare(
         self, architecture: str, megabytes: int, size: int, search: str, device: str
@@ -135,21 +125,6 @@ class LargestBatch(Benchmark):
     def clean(self) -> None:
         if hasattr(self, "limit"):
             self.limit.close()
-
-
-def check_architecture(value: Param) -> None:
-    """Raise where there is no such architecture.
-
-    Raises:
-        InputError: the text lists what there is.
-    """
-    from bench_core.errors import UnknownNameError
-    from bench_core.models import chain
-
-    try:
-        chain(str(value))
-    except UnknownNameError as error:
-        raise InputError(str(error)) from error
 
 
 def chain_modules(

@@ -7,10 +7,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from benchmarks.chain_inputs import batch_for, forward, forward_chain, item_shapes
 from benchmarks.models_in_memory import Models, drawn_models, models_with_heads
-from benchmarks.search_base import check_names
-from harness.benchmark import Benchmark
+from benchmarks.named_params import NamedParams
 from harness.errors import WrongResultError
-from harness.records import Param
 
 if TYPE_CHECKING:
     import torch
@@ -21,7 +19,7 @@ CHECK_SIZE: Final = 32
 """Of the images, or texts, by which a merged module is checked; two of them."""
 
 
-class MergeModels(Benchmark):
+class MergeModels(NamedParams):
     """Inside the clock: models in memory are merged into one module that has a head for each.
 
     With ``known`` keys, as a store has them, only the tree of what is shared is built; ``computed``
@@ -35,11 +33,6 @@ class MergeModels(Benchmark):
     quick = {"keys": ("known", "computed")}
     open_params = ("architecture", "distribution")
     timeout = 600
-
-    @classmethod
-    def check_param(cls, name: str, value: Param) -> None:
-        """Raise where an experiment names something that does not exist."""
-        check_names(name, value)
 
     def prepare(self, keys: str, architecture: str, n_models: int, distribution: str) -> None:
         import bench_core.model_search.merged  # noqa: F401  # not inside the clock
@@ -66,7 +59,7 @@ class MergeModels(Benchmark):
         )
 
 
-class _HeadsForward(Benchmark):
+class _HeadsForward(NamedParams):
     """Base of the forward passes through models that share all but a head of their own.
 
     The head is what stands behind the last cut: the last block that can be re-trained. What is
@@ -87,11 +80,6 @@ class _HeadsForward(Benchmark):
     timeout = 3600
 
     call: Callable[[], list[torch.Tensor]]
-
-    @classmethod
-    def check_param(cls, name: str, value: Param) -> None:
-        """Raise where an experiment names something that does not exist."""
-        check_names(name, value)
 
     def prepare(
         self, form: str, architecture: str, n_models: int, batch_size: int, size: int
@@ -145,6 +133,8 @@ def native(models: Models, given: Any) -> Callable[[], list[torch.Tensor]]:
     """Return the call of a module that was written with a head for each model."""
     from torch import nn
 
+    from bench_core.models.chains import features_of
+
     class WithHeads(nn.Module):
         """A trunk, and heads on it."""
 
@@ -157,7 +147,7 @@ def native(models: Models, given: Any) -> Callable[[], list[torch.Tensor]]:
 
         def forward(self, inputs: Any) -> list[torch.Tensor]:
             shared = self.trunk(inputs)
-            return [_first(head(shared)) for head in self.heads]
+            return [features_of(head(shared)) for head in self.heads]
 
     module = WithHeads()
     return lambda: list(forward(module, given))
@@ -175,12 +165,14 @@ def in_turn(models: Models, given: Any) -> Callable[[], list[torch.Tensor]]:
     """Return what calls the shared part, then each branch."""
     from torch import nn
 
+    from bench_core.models.chains import features_of
+
     shared = nn.Sequential(*models.blocks[0][: models.tail])
     branches = [nn.Sequential(*blocks[models.tail :]) for blocks in models.blocks]
 
     def call() -> list[torch.Tensor]:
         between = forward(shared, given)
-        return [_first(forward(branch, between)) for branch in branches]
+        return [features_of(forward(branch, between)) for branch in branches]
 
     return call
 
@@ -229,8 +221,3 @@ def _computed_keys(models: Models) -> list[list[str]]:
         [block_key(spec, module) for spec, module in zip(models.specs, blocks, strict=True)]
         for blocks in models.blocks
     ]
-
-
-def _first(output: Any) -> Any:
-    """Return the features of what a last block gives."""
-    return output[0] if isinstance(output, tuple) else output

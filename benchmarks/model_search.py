@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from benchmarks.model_sets import combined, synthetic, trained
-from benchmarks.search_base import SearchBenchmark, check_names
+from benchmarks.named_params import check_names
+from benchmarks.search_base import SearchBenchmark
 from harness.records import Param
 
 if TYPE_CHECKING:

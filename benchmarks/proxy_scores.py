@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from harness.benchmark import Benchmark
-from harness.errors import InputError, WrongResultError
-from harness.records import Param
+from benchmarks.named_params import NamedParams
+from harness.errors import WrongResultError
 
 if TYPE_CHECKING:
     from bench_core.model_search.proxies import Features, Task
@@ -30,7 +29,7 @@ CHECKED: Final = 2
 """Models, the first and the last, whose scores are computed again alone."""
 
 
-class ProxyScores(Benchmark):
+class ProxyScores(NamedParams):
     """Inside the clock: one proxy's scores of all models of a round, from features in memory.
 
     Features are drawn around a centre for each class, farther apart from model to model, so that
@@ -47,17 +46,6 @@ class ProxyScores(Benchmark):
 
     features: list[Features]
     task: Task
-
-    @classmethod
-    def check_param(cls, name: str, value: Param) -> None:
-        """Raise where an experiment names a proxy that does not exist."""
-        from bench_core.errors import UnknownNameError
-        from bench_core.model_search import proxies
-
-        try:
-            proxies.get(str(value))
-        except UnknownNameError as error:
-            raise InputError(str(error)) from error
 
     def prepare(self, proxy: str, n_models: int, items: int, dim: int) -> None:
         from bench_core.model_search import proxies

@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from benchmarks.common import COLD
-from benchmarks.model_sets import ModelSet, check_source, search_data
-from harness.benchmark import Benchmark
-from harness.errors import InputError, WrongResultError
-from harness.records import Param
+from benchmarks.model_sets import ModelSet, search_data
+from benchmarks.named_params import NamedParams
+from harness.errors import WrongResultError
 
 if TYPE_CHECKING:
     from bench_core.model_search import SearchResult
@@ -23,7 +22,7 @@ SHOWN = 5
 """Places of the ranking that a record holds."""
 
 
-class SearchBenchmark(Benchmark):
+class SearchBenchmark(NamedParams):
     """Base of the searches: models and data are made before; the clock holds `search` alone.
 
     Published engines follow the published halving, its last round included; ours ends when nothing
@@ -51,11 +50,6 @@ class SearchBenchmark(Benchmark):
     engine: str
     cache: str
     budget: int | None = None
-
-    @classmethod
-    def check_param(cls, name: str, value: Param) -> None:
-        """Raise where an experiment names something that does not exist."""
-        check_names(name, value)
 
     def prepare_search(
         self, models: ModelSet, items: int, size: int, engine: str, cache: str, data: str
@@ -154,28 +148,3 @@ class SearchBenchmark(Benchmark):
 
 def _rows(found: Any) -> list[tuple[int, str, float, float | None]]:
     return [(found.index, item.name, item.score, item.loss) for item in found.scores]
-
-
-def check_names(name: str, value: Param) -> None:
-    """Raise where an open parameter of a search names something that does not exist.
-
-    Raises:
-        InputError: there is no such thing; the text lists what there is.
-    """
-    from bench_core.errors import UnknownNameError
-    from bench_core.model_search.engines import engine_class
-    from bench_core.models import chain
-    from bench_core.snapshots.draws import distribution_name
-    from harness.cache import parse_state
-
-    checks: dict[str, Any] = {
-        "engine": engine_class,
-        "architecture": chain,
-        "cache": parse_state,
-        "distribution": distribution_name,
-        "data": check_source,
-    }
-    try:
-        checks[name](str(value))
-    except (UnknownNameError, ValueError) as error:
-        raise InputError(str(error)) from error

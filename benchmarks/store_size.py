@@ -6,10 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from benchmarks.model_sets import ModelSet, synthetic
-from benchmarks.search_base import check_names
-from harness.benchmark import Benchmark
+from benchmarks.named_params import NamedParams
 from harness.errors import WrongResultError
-from harness.records import Param
 
 if TYPE_CHECKING:
     from bench_core.snapshots import BlockRef
@@ -19,7 +17,7 @@ WAYS: Final = ("store", "torch_models")
 _SECTOR: Final = 512
 
 
-class StoreSize(Benchmark):
+class StoreSize(NamedParams):
     """The bytes that a set takes on the disk, over those of its distinct blocks: 1 is the least.
 
     Counted are the sectors that the file system has given to the files, so that padding and blocks
@@ -37,11 +35,6 @@ class StoreSize(Benchmark):
     models: ModelSet
     distinct: dict[str, BlockRef]
     paths: list[Path]
-
-    @classmethod
-    def check_param(cls, name: str, value: Param) -> None:
-        """Raise where an experiment names something that does not exist."""
-        check_names(name, value)
 
     def prepare(self, way: str, distribution: str, architecture: str, n_models: int) -> None:
         self.models = synthetic(architecture, distribution, n_models, 32, self.seed)

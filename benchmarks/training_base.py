@@ -6,11 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from benchmarks.common import require_cuda
-from benchmarks.inference import check_architecture
 from benchmarks.model_sets import BASE_EPOCHS, has_trained_base, search_data, sets_folder
-from harness.benchmark import Benchmark
+from benchmarks.named_params import NamedParams
 from harness.errors import WrongResultError
-from harness.records import Param
 
 if TYPE_CHECKING:
     import torch
@@ -22,7 +20,7 @@ DEVICES: Final = ("cpu", "cuda")
 BATCH_SIZE: Final = 32
 
 
-class TrainingBenchmark(Benchmark):
+class TrainingBenchmark(NamedParams):
     """Base of the workloads that train a model's blocks, and a new head, on labelled data."""
 
     open_params = ("architecture",)
@@ -31,11 +29,6 @@ class TrainingBenchmark(Benchmark):
     tensors: list[Mapping[str, torch.Tensor]]
     before: list[bytes]
     """Digest of each block before the training."""
-
-    @classmethod
-    def check_param(cls, name: str, value: Param) -> None:
-        """Raise where an experiment names an architecture that does not exist."""
-        check_architecture(value)
 
     def begin(self, architecture: str, items: int, size: int, device: str) -> None:
         """Set the model, its data and the device."""

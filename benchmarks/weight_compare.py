@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from benchmarks.common import COLD, Tensors, return_free_memory
-from benchmarks.search_base import check_names
-from harness.benchmark import Benchmark, data_dir
+from benchmarks.named_params import NamedParams
+from harness.benchmark import data_dir
 from harness.errors import RefusedError, WrongResultError
 from harness.records import Param
 
@@ -36,7 +36,7 @@ class Pair(NamedTuple):
     store: SnapshotStore
 
 
-class WeightCompare(Benchmark):
+class WeightCompare(NamedParams):
     """Inside the clock: two stored models are opened, and compared tensor by tensor.
 
     The last ``own`` trainable blocks differ in every tensor, the blocks before in no bit.
@@ -52,11 +52,6 @@ class WeightCompare(Benchmark):
     quick = {"way": ("torch_equal", "levels")}
     open_params = ("architecture", "cache")
     timeout = 900
-
-    @classmethod
-    def check_param(cls, name: str, value: Param) -> None:
-        """Raise where an experiment names something that does not exist."""
-        check_names(name, value)
 
     @classmethod
     def planned_bytes(cls, **params: Param) -> int | None:

@@ -16,7 +16,7 @@ from bench_core.model_search.errors import SearchError
 from bench_core.model_search.features import FeatureStore
 from bench_core.model_search.loading import BlockLoader
 from bench_core.model_search.meter import Meter
-from bench_core.models.chains import Activation
+from bench_core.models.chains import Activation, features_of
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Context:
 
     def put(self, models: tuple[int, ...], batch: Batch, output: Activation) -> None:
         """Keep a chain's output as the features of the models that end there."""
-        features = output[0] if isinstance(output, tuple) else output
+        features = features_of(output)
         if features.device.type != "cpu":
             self.meter.count("bytes_from_device", features.nbytes)
             features = features.cpu()

@@ -11,6 +11,7 @@ import torch
 from bench_core.data import Inputs, SearchData
 from bench_core.model_search.batches import Batch
 from bench_core.model_search.meter import Meter
+from bench_core.models.chains import nbytes_of
 
 
 class InputFeeder:
@@ -57,7 +58,7 @@ class InputFeeder:
         uses[batch] -= 1
         if not uses[batch]:
             self._decoded.pop(batch, None)
-        elif sum(map(nbytes, self._decoded.values())) + nbytes(decoded) <= self._keep_bytes:
+        elif sum(map(nbytes_of, self._decoded.values())) + nbytes_of(decoded) <= self._keep_bytes:
             self._decoded[batch] = decoded
         self._meter.count("inputs_made", len(batch))
         return to_device(dataset.finished(decoded), self._device, self._meter)
@@ -67,13 +68,7 @@ def to_device(inputs: Inputs, device: torch.device, meter: Meter) -> Inputs:
     """Return the inputs on the device."""
     if device.type == "cpu":
         return inputs
-    meter.count("bytes_to_device", nbytes(inputs))
+    meter.count("bytes_to_device", nbytes_of(inputs))
     if isinstance(inputs, tuple):
         return tuple(tensor.to(device) for tensor in inputs)
     return inputs.to(device)
-
-
-def nbytes(inputs: Inputs) -> int:
-    """Return the bytes of a batch."""
-    tensors = inputs if isinstance(inputs, tuple) else (inputs,)
-    return sum(tensor.nbytes for tensor in tensors)

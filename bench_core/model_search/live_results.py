@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from bench_core.model_search.batches import Batch
 from bench_core.model_search.meter import Meter
-from bench_core.models.chains import Activation
+from bench_core.models.chains import Activation, nbytes_of
 
 
 class LiveResults:
@@ -19,7 +19,7 @@ class LiveResults:
     def keep(self, unit: int, batch: Batch, output: Activation) -> None:
         """Keep a unit's output."""
         self._kept[unit, batch] = output
-        self._meter.hold("activations", _nbytes(output))
+        self._meter.hold("activations", nbytes_of(output))
 
     def get(self, unit: int, batch: Batch) -> Activation:
         """Return a unit's output."""
@@ -30,9 +30,4 @@ class LiveResults:
         for batch in batches:
             output = self._kept.pop((unit, batch), None)
             if output is not None:
-                self._meter.hold("activations", -_nbytes(output))
-
-
-def _nbytes(output: Activation) -> int:
-    tensors = output if isinstance(output, tuple) else (output,)
-    return sum(tensor.nbytes for tensor in tensors)
+                self._meter.hold("activations", -nbytes_of(output))

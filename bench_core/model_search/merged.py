@@ -9,7 +9,7 @@ from torch import nn
 
 from bench_core.model_search.errors import SearchError
 from bench_core.model_search.planning import ExecutionTree, PrefixTree
-from bench_core.models.chains import Activation, BlockSpec
+from bench_core.models.chains import Activation, BlockSpec, features_of
 from bench_core.snapshots.blocks import parameters_digest
 
 
@@ -37,9 +37,8 @@ class MergedModel(nn.Module):
         while waiting:
             unit, given = waiting.pop()
             output = self.parts[unit](given)
-            first = output[0] if isinstance(output, tuple) else output
             for model in units[unit].models:
-                features[model] = first
+                features[model] = features_of(output)
             waiting += [(child, output) for child in reversed(units[unit].children)]
         return [features[model] for model in range(len(features))]
 

@@ -12,7 +12,7 @@ from torch import nn
 
 from bench_core.data.dataset import Dataset, Inputs
 from bench_core.models.chains import Activation
-from bench_core.models.chains.modules import run_blocks
+from bench_core.models.chains.modules import features_of, nbytes_of, run_blocks, tensors_of
 
 Indices = npt.NDArray[np.int64]
 
@@ -34,7 +34,7 @@ class AtCut:
     ) -> None:
         self._dataset, self._frozen, self._device = dataset, frozen, device
         first = self._compute(np.arange(min(batch_size, len(dataset))))
-        nbytes = sum(tensor.nbytes for tensor in _tensors(first)) / max(len(_tensors(first)[0]), 1)
+        nbytes = nbytes_of(first) / max(len(features_of(first)), 1)
         fits = nbytes * len(dataset) <= keep_bytes
         self._kept = self._compute_all(first, batch_size) if fits else None
 
@@ -54,10 +54,10 @@ class AtCut:
         return torch.from_numpy(self._dataset.labels[indices]).to(self._device)
 
     def _compute_all(self, first: Activation, batch_size: int) -> tuple[torch.Tensor, ...]:
-        parts = [[tensor.cpu()] for tensor in _tensors(first)]
+        parts = [[tensor.cpu()] for tensor in tensors_of(first)]
         done = len(parts[0][0])
         for indices in batches(np.arange(done, len(self)), batch_size):
-            for part, tensor in zip(parts, _tensors(self._compute(indices)), strict=True):
+            for part, tensor in zip(parts, tensors_of(self._compute(indices)), strict=True):
                 part.append(tensor.cpu())
         return tuple(torch.cat(part) for part in parts)
 
@@ -80,7 +80,3 @@ def to_device(inputs: Inputs, device: torch.device) -> Activation:
     if isinstance(inputs, tuple):
         return tuple(tensor.to(device) for tensor in inputs)
     return inputs.to(device)
-
-
-def _tensors(activation: Activation) -> tuple[torch.Tensor, ...]:
-    return activation if isinstance(activation, tuple) else (activation,)

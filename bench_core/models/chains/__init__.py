@@ -10,10 +10,13 @@ from bench_core.models.chains.family import (
 )
 from bench_core.models.chains.modules import (
     block_module,
+    features_of,
     initialised,
+    nbytes_of,
     run_blocks,
     run_chain,
     skeleton,
+    tensors_of,
 )
 from bench_core.models.chains.skeletons import Skeletons
 from bench_core.models.chains.spec import Activation, BlockSpec, ChainSpec, InputSpec, Setting
@@ -32,8 +35,11 @@ __all__ = [
     "chain_names",
     "family",
     "family_of",
+    "features_of",
     "initialised",
+    "nbytes_of",
     "run_blocks",
     "run_chain",
     "skeleton",
+    "tensors_of",
 ]

@@ -61,7 +61,21 @@ def run_blocks(modules: Iterable[nn.Module], inputs: Activation) -> Activation:
     return inputs
 
 
+def tensors_of(activation: Activation) -> tuple[torch.Tensor, ...]:
+    """Return the tensors of which an activation consists."""
+    return activation if isinstance(activation, tuple) else (activation,)
+
+
+def features_of(activation: Activation) -> torch.Tensor:
+    """Return what counts of an activation: of a last block's, ``(batch, feature_dim)``."""
+    return tensors_of(activation)[0]
+
+
+def nbytes_of(activation: Activation) -> int:
+    """Return the bytes of an activation."""
+    return sum(tensor.nbytes for tensor in tensors_of(activation))
+
+
 def run_chain(modules: Iterable[nn.Module], inputs: Activation) -> torch.Tensor:
     """Return the features, ``(batch, feature_dim)``, that a whole chain makes of an input."""
-    output = run_blocks(modules, inputs)
-    return output[0] if isinstance(output, tuple) else output
+    return features_of(run_blocks(modules, inputs))

@@ -12,7 +12,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from bench_core.models.chains.live_memory import LiveMemory
-from bench_core.models.chains.modules import skeleton
+from bench_core.models.chains.modules import skeleton, tensors_of
 from bench_core.models.chains.spec import Activation, BlockSpec, InputKind
 
 
@@ -82,12 +82,11 @@ def block_resources(spec: BlockSpec, inputs: ItemShapes) -> BlockResources:
     counter = FlopCounterMode(display=False)
     with torch.inference_mode(), counter:
         output, working_bytes = _forward(module, inputs)
-    tensors = output if isinstance(output, tuple) else (output,)
     return BlockResources(
         n_parameters=sum(parameter.numel() for parameter in module.parameters()),
         nbytes=sum(tensor.nbytes for tensor in module.state_dict().values()),
         flops=counter.get_total_flops(),
-        output=tuple(ItemShape(tuple(tensor.shape[1:]), tensor.dtype) for tensor in tensors),
+        output=tuple(ItemShape(tuple(t.shape[1:]), t.dtype) for t in tensors_of(output)),
         working_bytes=working_bytes,
     )
 
