@@ -7,8 +7,10 @@ successive halving (Renggli et al., "SHiFT", VLDB 2023, without its cost-based c
 from __future__ import annotations
 
 import contextlib
+import multiprocessing
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Final
 
 import torch
 from torch import nn
@@ -20,6 +22,10 @@ from bench_core.model_search.context import Context
 from bench_core.model_search.engines.base import Engine
 from bench_core.model_search.inputs import InputFeeder, to_device
 from bench_core.models.chains import BlockSpec, family, run_chain
+
+_START: Final = "fork" if "fork" in multiprocessing.get_all_start_methods() else None
+"""How workers that read data are started. Left open, a search in a process that was itself spawned
+would spawn them, and import torch anew for every model; forked, they cost what they cost users."""
 
 
 class WholeModels(Engine):
@@ -135,7 +141,8 @@ def decoded_anew(context: Context, batches: Sequence[Batch]) -> Iterator[Inputs]
     meter = context.meter
     dataset = context.data.train if batches[0].split == "train" else context.data.test
     with meter.phase("prepare_data"):
-        loader = data_batches(dataset, [batch.indices for batch in batches], context.num_workers)
+        indices = [batch.indices for batch in batches]
+        loader = data_batches(dataset, indices, context.num_workers, start=_START)
     for batch in batches:
         with meter.phase("prepare_data"):
             inputs = to_device(next(loader), context.device, meter)
