@@ -1,0 +1,9 @@
+"""The engines that keep a layer store's records and bytes: one shard each."""
+
+from __future__ import annotations
+
+from bench_core.weight_transfer.stores.files import FileShard
+from bench_core.weight_transfer.stores.memory import MemoryShard
+from bench_core.weight_transfer.stores.shard import Change, Hold, Leftovers, Shard, Usage
+
+__all__ = ["Change", "FileShard", "Hold", "Leftovers", "MemoryShard", "Shard", "Usage"]

@@ -1,0 +1,291 @@
+"""The metadata of a shard on disk: records, holds, counts and pins in one SQLite database."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from bench_core.formats.direct.per_process import PerProcess
+from bench_core.weight_transfer.errors import (
+    ModelExistsError,
+    RetiredError,
+    StoreError,
+    UnknownModelError,
+)
+from bench_core.weight_transfer.graphs import NAME_BYTES, TensorId
+from bench_core.weight_transfer.records import ModelRecord
+from bench_core.weight_transfer.stores.shard import Change, Hold, Usage
+
+_PATIENCE_S: Final = 60.0
+"""How long other processes' transactions are waited for."""
+
+_SCHEMA: Final = """
+CREATE TABLE IF NOT EXISTS models (id INTEGER PRIMARY KEY, body BLOB NOT NULL, names BLOB NOT NULL,
+    accuracy REAL, token TEXT NOT NULL, retired INTEGER NOT NULL DEFAULT 0);
+CREATE TABLE IF NOT EXISTS history (point INTEGER PRIMARY KEY AUTOINCREMENT,
+    model INTEGER NOT NULL, retired INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS segments (owner INTEGER PRIMARY KEY, token TEXT NOT NULL UNIQUE);
+CREATE TABLE IF NOT EXISTS counts (owner INTEGER, tensor BLOB, holders INTEGER NOT NULL,
+    nbytes INTEGER NOT NULL, PRIMARY KEY (owner, tensor)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS holds (owner INTEGER, token TEXT, tensors BLOB NOT NULL,
+    PRIMARY KEY (owner, token)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS pins (model INTEGER, token TEXT, PRIMARY KEY (model, token))
+    WITHOUT ROWID;
+"""
+
+
+class Ledger:
+    """Transactions over one shard's metadata, durable when they return.
+
+    Any number of processes and threads of one machine; a file system that several machines mount
+    does not give SQLite the locks that it needs.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Open the database, or make it.
+
+        Raises:
+            StoreError: it can't be made, or is no database.
+        """
+        self._path = path
+        self._lock = threading.RLock()
+        self._connection = PerProcess(self._open)
+        with self._transaction():
+            pass
+
+    def hold(self, owner: int, tensors: Sequence[TensorId], token: str) -> None:
+        """See `Shard.hold`."""
+        with self._transaction() as db:
+            known = db.execute("SELECT 1 FROM holds WHERE owner = ? AND token = ?", (owner, token))
+            if known.fetchone():
+                return
+            for tensor in tensors:
+                done = db.execute(
+                    "UPDATE counts SET holders = holders + 1 WHERE owner = ? AND tensor = ?",
+                    (owner, tensor),
+                )
+                if not done.rowcount:
+                    raise RetiredError(f"a tensor of model {owner} is not there any more")
+            db.execute("INSERT INTO holds VALUES (?, ?, ?)", (owner, token, b"".join(tensors)))
+
+    def release(self, owner: int, token: str) -> tuple[int, str | None]:
+        """Take a hold back; return the freed bytes, and the segment that has lost tensors."""
+        with self._transaction() as db:
+            hold = db.execute(
+                "DELETE FROM holds WHERE owner = ? AND token = ? RETURNING tensors", (owner, token)
+            ).fetchone()
+            if hold is None:
+                return 0, None
+            db.executemany(
+                "UPDATE counts SET holders = holders - 1 WHERE owner = ? AND tensor = ?",
+                [(owner, tensor) for tensor in _split(hold[0])],
+            )
+            freed = db.execute(
+                "DELETE FROM counts WHERE owner = ? AND holders = 0 RETURNING nbytes", (owner,)
+            ).fetchall()
+            segment = db.execute("SELECT token FROM segments WHERE owner = ?", (owner,)).fetchone()
+            left = db.execute("SELECT 1 FROM counts WHERE owner = ? LIMIT 1", (owner,)).fetchone()
+            if left is None:
+                db.execute("DELETE FROM segments WHERE owner = ?", (owner,))
+        return sum(row[0] for row in freed), segment[0] if freed and segment else None
+
+    def publish(self, record: ModelRecord, has_segment: bool) -> None:
+        """See `Shard.publish`."""
+        with self._transaction() as db:
+            if db.execute("SELECT 1 FROM models WHERE id = ?", (record.id,)).fetchone():
+                raise ModelExistsError(f"the store has or had a model {record.id}; take another id")
+            if has_segment:
+                own = record.by_owner[record.id]
+                sizes = _sizes(record)
+                db.execute("INSERT INTO segments VALUES (?, ?)", (record.id, record.token))
+                db.executemany(
+                    "INSERT INTO counts VALUES (?, ?, 1, ?)",
+                    [(record.id, tensor, sizes[tensor]) for tensor in own],
+                )
+                db.execute(
+                    "INSERT INTO holds VALUES (?, ?, ?)", (record.id, record.token, b"".join(own))
+                )
+            db.execute(
+                "INSERT INTO models (id, body, names, accuracy, token) VALUES (?, ?, ?, ?, ?)",
+                (
+                    record.id,
+                    record.encode(),
+                    b"".join(record.graph.names),
+                    record.accuracy,
+                    record.token,
+                ),
+            )
+            db.execute("INSERT INTO history (model, retired) VALUES (?, 0)", (record.id,))
+
+    def withdraw(self, model: int) -> bool:
+        """See `Shard.withdraw`."""
+        with self._transaction() as db:
+            if self._is_retired(db, model):
+                return False
+            db.execute("UPDATE models SET retired = 1 WHERE id = ?", (model,))
+            db.execute("INSERT INTO history (model, retired) VALUES (?, 1)", (model,))
+            return not self._is_pinned(db, model)
+
+    def pin(self, model: int, token: str) -> None:
+        """See `Shard.pin`."""
+        with self._transaction() as db:
+            if self._is_retired(db, model):
+                raise RetiredError(f"model {model} is retired; ask for another donor")
+            db.execute("INSERT OR IGNORE INTO pins VALUES (?, ?)", (model, token))
+
+    def unpin(self, model: int, token: str) -> bool:
+        """See `Shard.unpin`."""
+        with self._transaction() as db:
+            done = db.execute("DELETE FROM pins WHERE model = ? AND token = ?", (model, token))
+            if not done.rowcount or self._is_pinned(db, model):
+                return False
+            return self._is_retired(db, model)
+
+    def record(self, model: int) -> ModelRecord:
+        """See `Shard.record`."""
+        with self._reading() as db:
+            row = db.execute("SELECT body FROM models WHERE id = ?", (model,)).fetchone()
+        if row is None:
+            raise UnknownModelError(f"{self._path}: the store never had a model {model}")
+        return ModelRecord.decode(row[0])
+
+    def models(self, retired: bool) -> list[int]:
+        """See `Shard.models`."""
+        with self._reading() as db:
+            rows = db.execute(
+                "SELECT model FROM history WHERE retired = ? AND (retired = 1 OR model IN "
+                "(SELECT id FROM models WHERE retired = 0)) ORDER BY point",
+                (int(retired),),
+            )
+            return [row[0] for row in rows]
+
+    def changes(self, since: int) -> tuple[int, list[Change]]:
+        """See `Shard.changes`."""
+        with self._reading() as db:
+            rows = db.execute(
+                "SELECT h.point, h.model, h.retired, m.names, m.accuracy FROM history h "
+                "JOIN models m ON m.id = h.model WHERE h.point > ? ORDER BY h.point",
+                (since,),
+            ).fetchall()
+        changes = [
+            Change(model, () if retired else _split(names), accuracy)
+            for _, model, retired, names, accuracy in rows
+        ]
+        return (rows[-1][0] if rows else since), changes
+
+    def segment(self, owner: int, tensors: Sequence[TensorId]) -> str:
+        """Return the token of the bytes of an owner's tensors, all of which are counted.
+
+        Raises:
+            RetiredError: one is not.
+        """
+        with self._reading() as db:
+            row = db.execute("SELECT token FROM segments WHERE owner = ?", (owner,)).fetchone()
+            counted = db.execute("SELECT tensor FROM counts WHERE owner = ?", (owner,))
+            there = {tensor for (tensor,) in counted}
+        if row is None or not there.issuperset(tensors):
+            raise RetiredError(f"{self._path}: a tensor of model {owner} is not there any more")
+        return str(row[0])
+
+    def counted(self, token: str) -> frozenset[TensorId]:
+        """Return those tensors of published bytes that anybody holds; none where nobody does."""
+        with self._reading() as db:
+            rows = db.execute(
+                "SELECT c.tensor FROM segments s JOIN counts c ON c.owner = s.owner "
+                "WHERE s.token = ?",
+                (token,),
+            )
+            return frozenset(tensor for (tensor,) in rows)
+
+    def segments(self) -> frozenset[str]:
+        """Return the tokens of all published bytes."""
+        with self._reading() as db:
+            return frozenset(token for (token,) in db.execute("SELECT token FROM segments"))
+
+    def holds(self) -> tuple[Hold, ...]:
+        """Return all holds."""
+        with self._reading() as db:
+            rows = db.execute("SELECT owner, token FROM holds")
+            return tuple(Hold(owner, token) for owner, token in rows)
+
+    def pins(self) -> tuple[tuple[int, str], ...]:
+        """Return all pins."""
+        with self._reading() as db:
+            return tuple(db.execute("SELECT model, token FROM pins").fetchall())
+
+    def kept_tokens(self) -> frozenset[str]:
+        """Return the tokens of live models and of pinned ones."""
+        with self._reading() as db:
+            rows = db.execute(
+                "SELECT token FROM models WHERE retired = 0 OR id IN (SELECT model FROM pins)"
+            )
+            return frozenset(row[0] for row in rows)
+
+    def usage(self) -> Usage:
+        """See `Shard.usage`."""
+        with self._reading() as db:
+            models = db.execute("SELECT count(*) FROM models WHERE retired = 0").fetchone()[0]
+            tensors, nbytes, references = db.execute(
+                "SELECT count(*), coalesce(sum(nbytes), 0), coalesce(sum(holders), 0) FROM counts"
+            ).fetchone()
+        return Usage(models=models, tensors=tensors, nbytes=nbytes, references=references)
+
+    def close(self) -> None:
+        """Close this process's connection."""
+        with self._lock:
+            connection = self._connection.release()
+            if connection is not None:
+                connection.close()
+
+    def _is_retired(self, db: sqlite3.Connection, model: int) -> bool:
+        row = db.execute("SELECT retired FROM models WHERE id = ?", (model,)).fetchone()
+        if row is None:
+            raise UnknownModelError(f"{self._path}: the store never had a model {model}")
+        return bool(row[0])
+
+    @staticmethod
+    def _is_pinned(db: sqlite3.Connection, model: int) -> bool:
+        return bool(db.execute("SELECT 1 FROM pins WHERE model = ? LIMIT 1", (model,)).fetchone())
+
+    def _open(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(
+            self._path, timeout=_PATIENCE_S, isolation_level=None, check_same_thread=False
+        )
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")  # a commit is on the device
+        connection.executescript(_SCHEMA)
+        return connection
+
+    @contextmanager
+    def _reading(self) -> Iterator[sqlite3.Connection]:
+        with self._lock:
+            try:
+                yield self._connection.get()
+            except sqlite3.Error as error:
+                raise StoreError(f"{self._path}: {error}; is it a layer store's ledger?") from error
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        """Give the connection within a transaction that is undone when anything is raised."""
+        with self._reading() as db:
+            db.execute("BEGIN IMMEDIATE")
+            try:
+                yield db
+                db.execute("COMMIT")
+            except BaseException:
+                if db.in_transaction:
+                    db.execute("ROLLBACK")
+                raise
+
+
+def _split(joined: bytes) -> tuple[bytes, ...]:
+    return tuple(joined[i : i + NAME_BYTES] for i in range(0, len(joined), NAME_BYTES))
+
+
+def _sizes(record: ModelRecord) -> Mapping[TensorId, int]:
+    specs = record.graph.tensors()
+    return {key: specs[name].nbytes for name, key in record.tensor_ids.items()}

@@ -1,0 +1,69 @@
+"""Removes from a layer store what nobody needs because somebody died half way."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from bench_core.formats.atomic import is_dead
+
+if TYPE_CHECKING:
+    from bench_core.weight_transfer.store import LayerStore
+
+
+@dataclass(frozen=True)
+class Swept:
+    """What a sweep removed."""
+
+    unpublished: int
+    """Puts that ended between their bytes and their record."""
+    holds: int
+    """Holds of puts and retirements that did not end."""
+    pins: int
+    """Pins of readers that died."""
+    nbytes: int
+    """Freed by giving back holds."""
+
+
+def sweep(store: LayerStore) -> Swept:
+    """Remove the remains of puts, retirements and readers whose process is dead on this host."""
+    pins = _stale_pins(store)
+    holds, freed = _stale_holds(store)
+    return Swept(unpublished=_unpublished(store), holds=holds, pins=pins, nbytes=freed)
+
+
+def _stale_pins(store: LayerStore) -> int:
+    stale = [
+        (model, pin)
+        for shard in store.shards
+        for model, pin in shard.leftovers().pins
+        if is_dead(pin)
+    ]
+    for model, pin in stale:
+        store.unpin(model, pin)
+    return len(stale)
+
+
+def _stale_holds(store: LayerStore) -> tuple[int, int]:
+    """Give back holds of retired models and of dead puts; return how many, and the freed bytes."""
+    # Listed before the records: a put that ends in between is seen to have ended.
+    holds = [hold for shard in store.shards for hold in shard.leftovers().holds]
+    kept = frozenset().union(*(shard.leftovers().tokens for shard in store.shards))
+    retired = {store.record(model).token for shard in store.shards for model in shard.models(True)}
+    stale = [
+        hold
+        for hold in holds
+        if hold.token not in kept and (hold.token in retired or is_dead(hold.token))
+    ]
+    freed = sum(store.shard(hold.owner).release(hold.owner, hold.token) for hold in stale)
+    return len(stale), freed
+
+
+def _unpublished(store: LayerStore) -> int:
+    count = 0
+    for shard in store.shards:
+        for token in shard.leftovers().unpublished:
+            if is_dead(token):
+                shard.discard(token)
+                count += 1
+    return count
