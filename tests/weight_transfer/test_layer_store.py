@@ -13,7 +13,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from store_cases import ENGINES, equal, graph, stores, tensors
+from layer_store_cases import ENGINES, equal, graph, stores, tensors
 
 from bench_core.errors import TensorMismatchError, TensorNotFoundError
 from bench_core.weight_transfer import (
