@@ -26,6 +26,10 @@ COMMANDS: Final = {
         "harness.commands.search",
         "rank a folder of models by how well they suit a data set",
     ),
+    "birthday": (
+        "harness.commands.birthday",
+        "estimate what a new architecture has in common with stored ones",
+    ),
     "limits": (
         "harness.commands.limits",
         "probe what this machine's disk, memory and device allow",

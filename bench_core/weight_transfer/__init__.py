@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bench_core.weight_transfer import layers, lineage
+from bench_core.weight_transfer import birthday, layers, lineage
 from bench_core.weight_transfer.errors import (
     GraphError,
     ModelExistsError,
@@ -57,6 +57,7 @@ __all__ = [
     "Swept",
     "TensorId",
     "UnknownModelError",
+    "birthday",
     "by_frontier",
     "by_intersection",
     "coverage",
