@@ -93,12 +93,7 @@ def own_tensors(
             raise TensorNotFoundError(
                 f"model {record.id}: tensor {name!r} was not given and is not inherited"
             )
-        if TensorSpec.of(tensors[name]) != specs[name]:
-            raise TensorMismatchError(
-                f"model {record.id}: {name!r} was given as {tensors[name].dtype} "
-                f"{list(tensors[name].shape)}, the architecture says {specs[name].dtype} "
-                f"{list(specs[name].shape)}"
-            )
+    check_same(record.id, specs, {name: tensors[name] for name in own})
     for name in tensors:
         if name not in own:
             raise TensorMismatchError(
@@ -107,3 +102,19 @@ def own_tensors(
                 + "; give what the model owns itself"
             )
     return {key: tensors[name] for name, key in own.items()}
+
+
+def check_same(
+    model: int, specs: Mapping[str, TensorSpec], tensors: Mapping[str, torch.Tensor]
+) -> None:
+    """See that tensors have the shapes and types of a model's tensors of the same names.
+
+    Raises:
+        TensorMismatchError: one has not.
+    """
+    for name, tensor in tensors.items():
+        if TensorSpec.of(tensor) != specs[name]:
+            raise TensorMismatchError(
+                f"model {model}: {name!r} is {specs[name].dtype} {list(specs[name].shape)}, "
+                f"given was {tensor.dtype} {list(tensor.shape)}"
+            )

@@ -21,7 +21,7 @@ from bench_core.weight_transfer.errors import ModelExistsError, RetiredError, St
 from bench_core.weight_transfer.graphs import ArchitectureGraph, TensorId
 from bench_core.weight_transfer.prefix import Match, Measure
 from bench_core.weight_transfer.prefix_index import PrefixIndex
-from bench_core.weight_transfer.puts import PutResult, new_record, own_tensors
+from bench_core.weight_transfer.puts import PutResult, check_same, new_record, own_tensors
 from bench_core.weight_transfer.records import ModelRecord
 from bench_core.weight_transfer.stores.shard import Shard, Usage
 from bench_core.weight_transfer.sweeping import Swept, sweep
@@ -204,6 +204,7 @@ class LayerStore:
             else into[name]
             for name in names
         }
+        check_same(model, specs, found)
         self._read(record, {record.tensor_ids[name]: tensor for name, tensor in found.items()})
         return found
 
@@ -221,6 +222,7 @@ class LayerStore:
             As `get`.
         """
         wanted = graph.tensor_ids(match.positions)
+        check_same(match.donor, graph.tensors(), {name: into[name] for name in wanted})
         self._read(self.record(match.donor), {key: into[name] for name, key in wanted.items()})
 
     def record(self, model: int) -> ModelRecord:

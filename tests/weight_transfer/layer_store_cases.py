@@ -8,12 +8,14 @@ from pathlib import Path
 import torch
 
 from bench_core.weight_transfer import ArchitectureGraph, LayerStore, layers, sequential
-from bench_core.weight_transfer.stores import FileShard, MemoryShard, Shard
+from bench_core.weight_transfer.stores import FileShard, LmdbShard, MemoryShard, Shard
 
 ENGINES: dict[str, Callable[[Path], Sequence[Shard]]] = {
     "memory": lambda folder: [MemoryShard()],
     "memory of three": lambda folder: [MemoryShard() for _ in range(3)],
     "files": lambda folder: [FileShard(folder)],
+    "lmdb": lambda folder: [LmdbShard(folder)],
+    "lmdb of two": lambda folder: [LmdbShard(folder / str(n)) for n in range(2)],
     "files of two": lambda folder: [FileShard(folder / str(n)) for n in range(2)],
 }
 

@@ -25,7 +25,6 @@ from bench_core.weight_transfer import (
     UnknownModelError,
     lineage,
 )
-from bench_core.weight_transfer.stores import FileShard
 from bench_core.weight_transfer.stores.shard import Shard
 
 
@@ -204,7 +203,7 @@ def test_tensors_that_are_not_the_models_are_refused(store: LayerStore) -> None:
     given = tensors(architecture, 1)
     with pytest.raises(TensorNotFoundError, match=r"'1\.bias' was not given"):
         store.put(1, architecture, {k: v for k, v in given.items() if k != "1.bias"})
-    with pytest.raises(TensorMismatchError, match=r"'1\.bias' was given as"):
+    with pytest.raises(TensorMismatchError, match=r"'1\.bias' is .*given was"):
         store.put(1, architecture, {**given, "1.bias": torch.zeros(5)})
     with pytest.raises(TensorMismatchError, match="no tensor of this architecture"):
         store.put(1, architecture, {**given, "2.bias": torch.zeros(5)})
@@ -215,6 +214,8 @@ def test_tensors_that_are_not_the_models_are_refused(store: LayerStore) -> None:
         store.put(2, architecture, given, donor=Match(1, (0, 1), 2))
     with pytest.raises(TensorNotFoundError, match=r"'1\.bia'; did you mean '1\.bias'"):
         store.get(1, ["1.bia"])
+    with pytest.raises(TensorMismatchError, match=r"'0\.weight' is .* \[16, 8\], given was"):
+        store.get(1, into={"0.weight": torch.zeros(8, 16)})
     with pytest.raises(UnknownModelError):
         store.get(7)
     assert store.models() == [1]
@@ -290,27 +291,27 @@ def _dying(shard: Shard, countdown: list[int]) -> Shard:
     return shard
 
 
-@pytest.mark.parametrize("n_shards", [1, 2])
+@pytest.mark.parametrize("engine", ["files", "files of two", "lmdb", "lmdb of two"])
 @pytest.mark.parametrize("step", range(12))
 def test_a_process_killed_between_any_two_steps_leaves_nothing_after_a_sweep(
-    tmp_path: Path, step: int, n_shards: int
+    tmp_path: Path, step: int, engine: str
 ) -> None:
-    folders = [tmp_path / str(n) for n in range(n_shards)]
-    with LayerStore([FileShard(folder) for folder in folders]) as store:
+    with stores(engine, tmp_path) as store:
         first, second = with_child(store)
     if pid := os.fork():
         _, status = os.waitpid(pid, 0)
         assert os.WIFSIGNALED(status) or os.WEXITSTATUS(status) == 0
     else:
         countdown = [step]
-        with LayerStore([_dying(FileShard(folder), countdown) for folder in folders]) as store:
+        dying = [_dying(shard, countdown) for shard in ENGINES[engine](tmp_path)]
+        with LayerStore(dying) as store:
             new = graph(16, 16, 6)
             with store.pinned_prefix(new) as match:
                 store.put(3, new, tensors(new, 3, (0, 1)), donor=match)
             store.retire(1)
             store.retire(3)
         os._exit(0)
-    with LayerStore([FileShard(folder) for folder in folders]) as store:
+    with stores(engine, tmp_path) as store:
         store.sweep()
         expected = {
             model: {1: first, 2: second, 3: store.get(3) if model == 3 else {}}[model]
@@ -321,4 +322,4 @@ def test_a_process_killed_between_any_two_steps_leaves_nothing_after_a_sweep(
         for model in store.models():
             store.retire(model)
         assert store.usage().nbytes == 0
-        assert not [p for folder in folders for p in (folder / "segments").iterdir()]
+        assert not list(tmp_path.rglob("*.safetensors"))

@@ -1,0 +1,306 @@
+"""A shard in one LMDB environment: records, counts and tensors change in one transaction.
+
+Readers see one moment and wait for nobody; there is one writer at a time, and each commit syncs.
+"""
+
+from __future__ import annotations
+
+import struct
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import torch
+
+from bench_core.errors import CorruptFileError, SaveError, TensorMismatchError
+from bench_core.formats.direct.per_process import PerProcess
+from bench_core.formats.dtypes import byte_view, on_host
+from bench_core.optional import require
+from bench_core.snapshots.folders import make_folder
+from bench_core.weight_transfer.errors import (
+    ModelExistsError,
+    RetiredError,
+    StoreError,
+    UnknownModelError,
+)
+from bench_core.weight_transfer.graphs import NAME_BYTES, TensorId
+from bench_core.weight_transfer.records import ModelRecord
+from bench_core.weight_transfer.stores.lmdb_tables import Environment, Transaction
+from bench_core.weight_transfer.stores.shard import Change, Hold, Leftovers, Shard, Usage
+
+_MAP_BYTES: Final = 1 << 40
+"""Address space, not memory or disk: the file grows as it is filled."""
+
+_NUMBER: Final = struct.Struct(">Q")
+_COUNT: Final = struct.Struct(">QQ")
+"""Of a tensor: its holders and its bytes."""
+
+_TENSORS: Final = "tensors"
+_TABLES: Final = (
+    "models",
+    "retired",
+    "history",
+    "tokens",
+    "counts",
+    "holds",
+    "pins",
+    "unpublished",
+    _TENSORS,
+)
+
+
+class LmdbShard(Shard):
+    """All that a shard keeps in one file; any number of processes of one machine may use it.
+
+    A process opens a folder once: LMDB's locks are the process's, not the handle's.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        """Open a folder, or make it.
+
+        Raises:
+            StoreError: it can't be made, or is none.
+            MissingExtraError: lmdb is not installed.
+        """
+        self.folder = folder
+        self._lmdb: Any = require("lmdb", "storage")
+        self._lock = threading.RLock()
+        try:
+            make_folder(folder)
+        except SaveError as error:
+            raise StoreError(str(error)) from error
+        self._environment = PerProcess(self._open)
+        with self._writing():
+            pass
+
+    def write(self, token: str, tensors: Mapping[TensorId, torch.Tensor]) -> int:
+        """Write the values under the token."""
+        with self._writing() as table:
+            for key, tensor in tensors.items():
+                data = byte_view(on_host(tensor.detach()))
+                table.put(_TENSORS, token.encode() + key, data.data)
+            table.put("unpublished", token.encode(), b"".join(tensors))
+        return sum(tensor.nbytes for tensor in tensors.values())
+
+    def discard(self, token: str) -> None:
+        """Delete the values that no record names."""
+        with self._writing() as table:
+            for key in _split(table.pop("unpublished", token.encode()) or b""):
+                table.pop(_TENSORS, token.encode() + key)
+
+    def hold(self, owner: int, tensors: Sequence[TensorId], token: str) -> None:
+        """Count the tensors once more."""
+        with self._writing() as table:
+            hold = _NUMBER.pack(owner) + token.encode()
+            if table.get("holds", hold) is not None:
+                return
+            for tensor in tensors:
+                key = _NUMBER.pack(owner) + tensor
+                count = table.get("counts", key)
+                if count is None:
+                    raise RetiredError(f"a tensor of model {owner} is not there any more")
+                holders, nbytes = _COUNT.unpack(count)
+                table.put("counts", key, _COUNT.pack(holders + 1, nbytes))
+            table.put("holds", hold, b"".join(tensors))
+
+    def release(self, owner: int, token: str) -> int:
+        """Count the tensors once less, and delete those that nobody holds."""
+        freed = 0
+        with self._writing() as table:
+            hold = table.pop("holds", _NUMBER.pack(owner) + token.encode())
+            segment = table.get("tokens", _NUMBER.pack(owner)) or b""
+            for tensor in _split(hold or b""):
+                key = _NUMBER.pack(owner) + tensor
+                holders, nbytes = _COUNT.unpack(table.get("counts", key))
+                if holders > 1:
+                    table.put("counts", key, _COUNT.pack(holders - 1, nbytes))
+                    continue
+                table.pop("counts", key)
+                table.pop(_TENSORS, segment + tensor)
+                freed += nbytes
+        return freed
+
+    def publish(self, record: ModelRecord) -> None:
+        """Take up the record and the values."""
+        with self._writing() as table:
+            key, token = _NUMBER.pack(record.id), record.token.encode()
+            if table.get("models", key) is not None:
+                raise ModelExistsError(f"the store has or had a model {record.id}; take another id")
+            own = table.pop("unpublished", token)
+            if own is not None:
+                specs = record.graph.tensors()
+                sizes = {t: specs[name].nbytes for name, t in record.tensor_ids.items()}
+                for tensor in _split(own):
+                    table.put("counts", key + tensor, _COUNT.pack(1, sizes[tensor]))
+                table.put("holds", key + token, own)
+                table.put("tokens", key, token)
+            table.put("models", key, record.encode())
+            self._note(table, record.id, retired=False)
+
+    def withdraw(self, model: int) -> bool:
+        """Note that the model went."""
+        with self._writing() as table:
+            if self._is_retired(table, model):
+                return False
+            table.put("retired", _NUMBER.pack(model), b"")
+            self._note(table, model, retired=True)
+            return not table.keys("pins", _NUMBER.pack(model))
+
+    def pin(self, model: int, token: str) -> None:
+        """Note the pin."""
+        with self._writing() as table:
+            if self._is_retired(table, model):
+                raise RetiredError(f"model {model} is retired; ask for another donor")
+            table.put("pins", _NUMBER.pack(model) + token.encode(), b"")
+
+    def unpin(self, model: int, token: str) -> bool:
+        """Strike the pin out."""
+        with self._writing() as table:
+            key = _NUMBER.pack(model)
+            if table.pop("pins", key + token.encode()) is None or table.keys("pins", key):
+                return False
+            return self._is_retired(table, model)
+
+    def record(self, model: int) -> ModelRecord:
+        """Return the record."""
+        with self._reading() as table:
+            return self._record(table, model)
+
+    def models(self, retired: bool = False) -> list[int]:
+        """Return the ids."""
+        with self._reading() as table:
+            gone = {_NUMBER.unpack(key)[0] for key in table.keys("retired")}
+            changes = [_unpacked(value) for _, value in table.items("history")]
+        return [
+            model
+            for model, is_retired in changes
+            if is_retired == retired and (retired or model not in gone)
+        ]
+
+    def changes(self, since: int) -> tuple[int, list[Change]]:
+        """Return the later part of the history."""
+        found = []
+        with self._reading() as table:
+            end = table.count("history")
+            for point in range(since, end):
+                model, is_retired = _unpacked(table.get("history", _NUMBER.pack(point)))
+                if is_retired:
+                    found.append(Change(model, ()))
+                else:
+                    record = self._record(table, model)
+                    found.append(Change(model, record.graph.names, record.accuracy))
+        return end, found
+
+    def read(self, wanted: Mapping[int, Mapping[TensorId, torch.Tensor]]) -> None:
+        """Copy the values out of the map, all of one moment."""
+        with self._reading() as table:
+            for owner, destinations in wanted.items():
+                token = bytes(table.get("tokens", _NUMBER.pack(owner)) or b"")
+                for key, destination in destinations.items():
+                    value = table.get(_TENSORS, token + key) if token else None
+                    if value is None or not table.get("counts", _NUMBER.pack(owner) + key):
+                        raise RetiredError(f"a tensor of model {owner} is not there any more")
+                    _fill(destination, value, owner)
+
+    def usage(self) -> Usage:
+        """Count what is here."""
+        with self._reading() as table:
+            counts = [_COUNT.unpack(value) for _, value in table.items("counts")]
+            return Usage(
+                models=table.count("models") - table.count("retired"),
+                tensors=len(counts),
+                nbytes=sum(nbytes for _, nbytes in counts),
+                references=sum(holders for holders, _ in counts),
+            )
+
+    def leftovers(self) -> Leftovers:
+        """Return all tokens, holds and pins, of one moment."""
+        with self._reading() as table:
+            pins = [_numbered(key) for key in table.keys("pins")]
+            gone = {_NUMBER.unpack(key)[0] for key in table.keys("retired")}
+            gone -= {model for model, _ in pins}
+            records = [ModelRecord.decode(bytes(value)) for _, value in table.items("models")]
+            return Leftovers(
+                unpublished=tuple(key.decode() for key in table.keys("unpublished")),
+                holds=tuple(Hold(*_numbered(key)) for key in table.keys("holds")),
+                pins=tuple(pins),
+                tokens=frozenset(r.token for r in records if r.id not in gone),
+            )
+
+    def close(self) -> None:
+        """Close this process's environment."""
+        with self._lock:
+            opened = self._environment.release()
+            if opened is not None:
+                opened.handle.close()
+
+    def _record(self, table: Transaction, model: int) -> ModelRecord:
+        data = table.get("models", _NUMBER.pack(model))
+        if data is None:
+            raise UnknownModelError(f"{self.folder}: the store never had a model {model}")
+        return ModelRecord.decode(bytes(data))
+
+    def _is_retired(self, table: Transaction, model: int) -> bool:
+        self._record(table, model)
+        return table.get("retired", _NUMBER.pack(model)) is not None
+
+    @staticmethod
+    def _note(table: Transaction, model: int, *, retired: bool) -> None:
+        point = _NUMBER.pack(table.count("history"))
+        table.put("history", point, _NUMBER.pack(model) + bytes((retired,)))
+
+    def _open(self) -> Environment:
+        handle = self._lmdb.open(
+            str(self.folder), map_size=_MAP_BYTES, max_dbs=len(_TABLES), max_readers=1024
+        )
+        return Environment(handle, {name: handle.open_db(name.encode()) for name in _TABLES})
+
+    @contextmanager
+    def _transaction(self, write: bool) -> Iterator[Transaction]:
+        try:
+            opened = self._environment.get()
+            with opened.handle.begin(write=write, buffers=not write) as transaction:
+                yield Transaction(transaction, opened.tables)
+        except self._lmdb.Error as error:
+            raise StoreError(f"{self.folder}: {error}; nothing was changed") from error
+
+    @contextmanager
+    def _writing(self) -> Iterator[Transaction]:
+        with self._lock, self._transaction(write=True) as table:
+            yield table
+
+    def _reading(self) -> Any:
+        return self._transaction(write=False)
+
+
+def _fill(destination: torch.Tensor, value: Any, owner: int) -> None:
+    if len(value) != destination.nbytes:
+        raise TensorMismatchError(
+            f"a tensor of model {owner} has {len(value)} bytes, the destination "
+            f"{destination.dtype} {list(destination.shape)} has {destination.nbytes}"
+        )
+    if destination.device.type == "cpu" and destination.is_contiguous():
+        byte_view(destination.detach())[:] = np.frombuffer(value, np.uint8)
+        return
+    staged = torch.empty(destination.shape, dtype=destination.dtype)
+    byte_view(staged)[:] = np.frombuffer(value, np.uint8)
+    with torch.no_grad():
+        destination.copy_(staged)
+
+
+def _unpacked(value: Any) -> tuple[int, bool]:
+    """Return the model of a change, and whether it went."""
+    if value is None or len(value) != _NUMBER.size + 1:
+        raise CorruptFileError("the history of a layer store has a hole")
+    return _NUMBER.unpack(bytes(value[: _NUMBER.size]))[0], bool(value[_NUMBER.size])
+
+
+def _numbered(key: bytes) -> tuple[int, str]:
+    return _NUMBER.unpack(key[: _NUMBER.size])[0], key[_NUMBER.size :].decode()
+
+
+def _split(joined: bytes) -> list[TensorId]:
+    return [joined[i : i + NAME_BYTES] for i in range(0, len(joined), NAME_BYTES)]
