@@ -34,7 +34,7 @@ from bench_core.weight_transfer.prefix_index import PrefixIndex
 from bench_core.weight_transfer.puts import PutResult
 from bench_core.weight_transfer.records import ModelRecord
 from bench_core.weight_transfer.store import LayerStore
-from bench_core.weight_transfer.sweeping import Swept
+from bench_core.weight_transfer.sweeping import Swept, sweep
 from bench_core.weight_transfer.torch_graph import graph_of, tensor_names
 
 __all__ = [
@@ -69,6 +69,7 @@ __all__ = [
     "mutate",
     "position_weights",
     "sequential",
+    "sweep",
     "tensor_id",
     "tensor_names",
     "weight",

@@ -127,7 +127,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="population", description="Generate a population.")
     parser.add_argument("space", help=", ".join(spaces.names()))
     parser.add_argument("n", type=int, help="how many architectures")
-    parser.add_argument("path", type=Path, help="where to save them, .npz or .parquet")
+    parser.add_argument("path", type=Path, help="where to save them, a file .npz")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--evolve", type=int, default=0, help="replace so many by their children")
     parser.add_argument("--beta", type=float, help="of the mutations; 1 or more")

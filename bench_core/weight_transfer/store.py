@@ -24,7 +24,6 @@ from bench_core.weight_transfer.prefix_index import PrefixIndex
 from bench_core.weight_transfer.puts import PutResult, check_same, new_record, own_tensors
 from bench_core.weight_transfer.records import ModelRecord
 from bench_core.weight_transfer.stores.shard import Shard, Usage
-from bench_core.weight_transfer.sweeping import Swept, sweep
 
 T = TypeVar("T")
 
@@ -269,13 +268,6 @@ class LayerStore:
         if not self.shard(model).withdraw(model):
             return 0
         return self.release(self.record(model))
-
-    def sweep(self) -> Swept:
-        """Remove what puts, retirements and readers left that died half way.
-
-        What belongs to a process that may still live stays: of another host nobody can tell.
-        """
-        return sweep(self)
 
     def usage(self) -> Usage:
         """Return what all shards hold together."""

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from bench_core.formats.atomic import is_dead
-
-if TYPE_CHECKING:
-    from bench_core.weight_transfer.store import LayerStore
+from bench_core.weight_transfer.store import LayerStore
 
 
 @dataclass(frozen=True)
@@ -26,7 +23,14 @@ class Swept:
 
 
 def sweep(store: LayerStore) -> Swept:
-    """Remove the remains of puts, retirements and readers whose process is dead on this host."""
+    """Remove what puts, retirements and readers left whose process is dead on this host.
+
+    What belongs to a process that may still live stays: of another host nobody can tell. Others
+    may work on the store meanwhile.
+
+    Raises:
+        StoreError: a shard does not answer.
+    """
     pins = _stale_pins(store)
     holds, freed = _stale_holds(store)
     return Swept(unpublished=_unpublished(store), holds=holds, pins=pins, nbytes=freed)

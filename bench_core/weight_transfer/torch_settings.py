@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import BuiltinFunctionType, EllipsisType, FunctionType
 from typing import Any, Final
@@ -11,6 +10,7 @@ import torch
 from torch import fx, nn
 
 from bench_core.models.chains import Setting
+from bench_core.models.digests import tensor_digest
 from bench_core.weight_transfer.errors import GraphError
 
 _PLAIN: Final = (bool, int, float, str, type(None))
@@ -64,9 +64,7 @@ def content_digest(root: nn.Module, name: str) -> str:
             f"the constant {name} of {type(root).__name__} is no tensor with values, expected one: "
             "register it as a buffer, or trace the module on a device with memory"
         )
-    whole = hashlib.blake2b(f"{tensor.dtype} {list(tensor.shape)}\n".encode(), digest_size=16)
-    whole.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
-    return whole.hexdigest()
+    return tensor_digest(tensor).hex()
 
 
 def written(value: Any, place: Callable[[fx.Node], str], where: str) -> str:

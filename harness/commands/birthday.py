@@ -31,12 +31,13 @@ def _numbers(kind: Callable[[str], Any]) -> Callable[..., list[Any] | None]:
 @click.option(
     "--choices",
     callback=_numbers(int),
-    default="2",
-    show_default=True,
+    required=True,
     metavar="C[,C...]",
     help="Choices at each position; repeated up to --length.",
 )
-@click.option("--length", type=click.IntRange(1), help="Positions; as many as --choices names.")
+@click.option(
+    "--length", type=click.IntRange(1), help="Positions; without it as many as --choices names."
+)
 @click.option("--models", type=click.IntRange(1), default=300, show_default=True, help="Stored.")
 @click.option(
     "--bytes",
@@ -80,9 +81,10 @@ def command(
     from harness.report import tables
 
     length = length or len(choices)
-    choices = _repeated(choices, length)
+    choices = _repeated("--choices", choices, length)
     weights = [1 + (beta - 1) * i / max(length - 1, 1) for i in range(length)]
-    found = birthday.estimate(choices, models, _repeated(nbytes, length) if nbytes else None)
+    sizes = None if nbytes is None else _repeated("--bytes", nbytes, length)
+    found = birthday.estimate(choices, models, sizes)
     child = birthday.child(choices, models, weights)
     simulated = {}
     if trials:
@@ -93,7 +95,17 @@ def command(
             "distinct": birthday.simulate_distinct(choices, models, trials, seed),
         }
     console = tables.console()
-    tables.print_terminal(_table(found, child, simulated, models, length), console)
+    lines = {
+        "layers": ("layers of a random model", found.layers),
+        "child_layers": ("layers of a stored model's child", child),
+        "nbytes": ("bytes of a random model", found.nbytes),
+        "distinct": ("different prefixes", found.distinct),
+        "dedup_ratio": ("deduplication ratio", found.dedup_ratio),
+    }
+    if nbytes is None:
+        del lines["nbytes"]
+    subtitle = f"{models} models of {length} layers"
+    tables.print_terminal(_table(lines, simulated, subtitle), console)
     tables.print_terminal(_lengths(found), console)
     if json_file is not None:
         content = {
@@ -104,22 +116,17 @@ def command(
         _write(json_file, content)
 
 
-def _repeated(values: list[Any], length: int) -> list[Any]:
+def _repeated(option: str, values: list[Any], length: int) -> list[Any]:
+    if len(values) > length:
+        raise click.UsageError(f"{option} names {len(values)} positions, expected at most {length}")
     return [values[i % len(values)] for i in range(length)]
 
 
 def _table(
-    found: PrefixEstimate, child: float, simulated: dict[str, Trials], models: int, length: int
+    lines: dict[str, tuple[str, float]], simulated: dict[str, Trials], subtitle: str
 ) -> DisplayTable:
     from harness.report.display import DisplayTable
 
-    lines = {
-        "layers": ("layers of a random model", found.layers),
-        "child_layers": ("layers of a stored model's child", child),
-        "nbytes": ("bytes of a random model", found.nbytes),
-        "distinct": ("different prefixes", found.distinct),
-        "dedup_ratio": ("deduplication ratio", found.dedup_ratio),
-    }
     rows = []
     for key, (words, value) in lines.items():
         trials = simulated.get(key)
@@ -129,7 +136,7 @@ def _table(
         rows.append(_row(words, f"{value:.4f}", drawn, z))
     return DisplayTable(
         title="expected in common with the best of the stored models",
-        subtitle=f"{models} models of {length} layers",
+        subtitle=subtitle,
         columns=("what", "closed form", "drawn", "z"),
         rows=tuple(rows),
         words=1,

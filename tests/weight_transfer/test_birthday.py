@@ -55,6 +55,29 @@ def test_the_expected_length_of_a_child_is_the_published_one_and_that_of_trials(
     assert abs(birthday.simulate_child(choices, n, 400, seed=1, weights=weights).z(found)) <= 4
 
 
+def test_a_position_with_a_single_choice_is_never_mutated() -> None:
+    found = birthday.child([2, 1, 1], 10)
+    assert found == birthday.child([2, 1, 1], 10, [1, 0, 0])
+    assert found == pytest.approx(3 * (1 - 0.5**9))
+    assert abs(birthday.simulate_child([2, 1, 1], 3, 400, seed=1).z(3 * (1 - 0.5**2))) <= 4
+
+
+@pytest.mark.parametrize("n", [1, 2, 3])
+def test_small_spaces_are_counted_out(n: int) -> None:
+    choices, models = [2, 3], list(itertools.product(range(2), range(3)))
+    best, different, same = [], [], []
+    for stored in itertools.product(models, repeat=n):
+        prefixes = {one[:m] for one in stored for m in (1, 2)}
+        different.append(len(prefixes))
+        same.append([len({one[:m] for one in stored}) < n for m in (1, 2)])
+        best += [sum(one[:m] in prefixes for m in (1, 2)) for one in models]
+    found = birthday.estimate(choices, n)
+    assert found.layers == pytest.approx(sum(best) / len(best))
+    assert found.distinct == pytest.approx(sum(different) / len(different))
+    shares = [sum(column) / len(same) for column in zip(*same, strict=True)]
+    assert birthday.any_two(choices, n) == pytest.approx(shares)
+
+
 def test_the_original_estimate_and_its_limit() -> None:
     found = birthday.estimate([2] * 15, 300)
     published = [1, 1, 1, 1, 0.9999, 0.991, 0.905, 0.691, 0.444, 0.254, 0.136, 0.071, 0.036, 0.018]
@@ -108,6 +131,8 @@ def test_on_a_chain_several_donors_have_no_more_than_one(choices: list[int], n: 
 def test_in_a_graph_layers_survive_what_does_not_lie_before_them() -> None:
     found = birthday.several_donors([2, 3, 5], [[], [], [0, 1]], 1)
     assert found == pytest.approx(1 / 2 + 1 / 3 + 1 / 30)
+    diamond = birthday.several_donors([2, 2, 2, 2], [[], [0], [0], [1, 2]], 1)
+    assert diamond == pytest.approx(1 / 2 + 1 / 4 + 1 / 4 + 1 / 16)
 
 
 def test_any_two_of_23_share_a_birthday_more_often_than_not() -> None:
@@ -146,10 +171,16 @@ def test_what_is_no_space_is_refused() -> None:
         birthday.uneven([[0.5, 0.6]], 3)
     with pytest.raises(SpaceError, match="use `simulate`"):
         birthday.uneven([[0.1] * 10] * 8, 3)
-    with pytest.raises(SpaceError, match="not all 0"):
+    for method in (birthday.child, lambda *given: birthday.simulate_child(*given[:2], 10)):
+        with pytest.raises(SpaceError, match="expected a second one"):
+            method([1, 1], 3)
+    with pytest.raises(SpaceError, match="expected a second one"):
         birthday.child([2, 2], 3, [0, 0])
-    with pytest.raises(SpaceError, match="position 0 has no other choice"):
-        birthday.simulate_child([1, 2], 3, 10)
+    with pytest.raises(SpaceError, match="2 of at least 0"):
+        birthday.child([2, 2], 3, [1, math.nan])
+    for size in (math.nan, math.inf, -1):
+        with pytest.raises(SpaceError, match="finite numbers of at least 0"):
+            birthday.estimate([2], 3, nbytes=[size])
     with pytest.raises(SpaceError, match="is not before it"):
         birthday.several_donors([2, 2], [[1], []], 3)
     with pytest.raises(SpaceError, match="two or more"):

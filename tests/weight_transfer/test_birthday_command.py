@@ -17,7 +17,8 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 def test_the_original_case_is_printed_and_written(tmp_path: Path) -> None:
     path = tmp_path / "birthday.json"
-    done = run("--length", "15", "--models", "300", "--simulate", "50", "--json", str(path))
+    case = ("--choices", "2", "--length", "15", "--models", "300")
+    done = run(*case, "--simulate", "50", "--json", str(path))
     assert done.returncode == 0, done.stderr
     assert "8.5548" in done.stdout and "2364.4" in done.stdout
     content = json.loads(path.read_text())
@@ -31,12 +32,20 @@ def test_the_original_case_is_printed_and_written(tmp_path: Path) -> None:
     [
         (["--choices", "2,x"], "'2,x', expected numbers with commas between"),
         (["--choices", "0", "--length", "3"], "expected one or more at each position"),
-        (["--models", "0"], "0 is not in the range"),
-        (["--choices", "1", "--simulate", "5"], "position 0 has no other choice"),
-        (["--json", "/nowhere/at/all.json"], "choose another place"),
+        (["--choices", "2", "--models", "0"], "0 is not in the range"),
+        (["--choices", "1"], "expected a second one"),
+        (["--choices", "2", "--bytes", "nan"], "expected finite numbers"),
+        (["--choices", "31,2,31", "--length", "2"], "names 3 positions, expected at most 2"),
+        (["--choices", "2", "--json", "/nowhere/at/all.json"], "choose another place"),
+        ([], "Missing option '--choices'"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(arguments: list[str], found: str) -> None:
     done = run(*arguments)
     assert done.returncode == 2
     assert found in done.stderr and done.stderr.count("\n") == 1
+
+
+def test_bytes_are_a_line_only_where_they_were_given() -> None:
+    assert "bytes" not in run("--choices", "2,2").stdout
+    assert "bytes of a random model" in run("--choices", "2,2", "--bytes", "8").stdout

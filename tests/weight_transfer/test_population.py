@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import shutil
 import subprocess
@@ -15,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench_core.errors import CorruptFileError, MissingExtraError, SaveError, UnsupportedError
+from bench_core.errors import CorruptFileError, SaveError, UnsupportedError
 from bench_core.weight_transfer import SpaceError, spaces
 from bench_core.weight_transfer.population import evolve, generate, main
 from bench_core.weight_transfer.population_chunks import CHUNK, Chunk
@@ -152,13 +151,10 @@ def test_chunks_are_told_apart_by_all_that_decides_them() -> None:
     assert digest() == digest()
 
 
-@pytest.mark.parametrize("suffix", [".npz", ".parquet"])
 @pytest.mark.parametrize("n", [0, 300])
-def test_a_saved_population_is_read_back(tmp_path: Path, suffix: str, n: int) -> None:
-    if suffix == ".parquet":
-        pytest.importorskip("pyarrow", reason="parquet needs pyarrow")
+def test_a_saved_population_is_read_back(tmp_path: Path, n: int) -> None:
     population = generate(SPACE, n, seed=1)
-    path = tmp_path / f"population{suffix}"
+    path = tmp_path / "population.npz"
     population.save(path)
     assert equal(load(path), population)
 
@@ -167,13 +163,6 @@ def test_equal_populations_make_equal_files(tmp_path: Path) -> None:
     for name in ("one.npz", "other.npz"):
         generate(SPACE, 300, seed=1).save(tmp_path / name)
     assert (tmp_path / "one.npz").read_bytes() == (tmp_path / "other.npz").read_bytes()
-
-
-@pytest.mark.skipif(importlib.util.find_spec("pyarrow") is not None, reason="pyarrow is there")
-def test_parquet_without_pyarrow_says_what_to_do(tmp_path: Path) -> None:
-    with pytest.raises(MissingExtraError, match=r"pip install pyarrow.*\.npz"):
-        generate(SPACE, 3, seed=1).save(tmp_path / "population.parquet")
-    assert not list(tmp_path.iterdir())
 
 
 @given(data=st.data())
@@ -221,7 +210,7 @@ def test_foreign_files_are_refused_in_one_line(tmp_path: Path) -> None:
 
 def test_wrong_calls_are_refused(tmp_path: Path) -> None:
     population = generate(SPACE, 10, seed=1)
-    with pytest.raises(UnsupportedError, match=r"\.npz or \.parquet"):
+    with pytest.raises(UnsupportedError, match=r"expected \.npz"):
         population.save(tmp_path / "population.csv")
     with pytest.raises(SaveError, match="no such folder"):
         population.save(tmp_path / "none" / "population.npz")

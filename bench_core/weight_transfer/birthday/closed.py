@@ -56,11 +56,14 @@ def estimate(
         nbytes: of each position, averaged over its choices; 0 for those without parameters.
 
     Raises:
-        SpaceError: a position without a choice, fewer than 0 models, sizes of another length.
+        SpaceError: a position without a choice, fewer than 0 models, sizes of another length or
+            that no layer can have.
     """
     log_prefixes = _log_prefixes(choices)
     _check_models(n)
     sizes = np.ones(len(choices)) if nbytes is None else np.asarray(nbytes, dtype=np.float64)
+    if not (np.isfinite(sizes) & (sizes >= 0)).all():
+        raise SpaceError(f"bytes {sizes.tolist()}, expected finite numbers of at least 0")
     if len(sizes) != len(choices):
         raise SpaceError(
             f"{len(choices)} positions and the bytes of {len(sizes)}, expected as many"
@@ -137,7 +140,8 @@ def child(choices: Sequence[int], n: int, weights: Sequence[float] | None = None
     Args:
         choices: number of choices at each position.
         n: stored models, the parent among them.
-        weights: of the positions when one is drawn to be mutated; None for equal ones.
+        weights: of the positions when one is drawn to be mutated; None for equal ones. Positions
+            with a single choice are never drawn.
 
     Raises:
         SpaceError: no weights for these positions, or no parent.
@@ -145,7 +149,7 @@ def child(choices: Sequence[int], n: int, weights: Sequence[float] | None = None
     log_prefixes = _log_prefixes(choices)
     if n < 1:
         raise SpaceError(f"{n} models, expected at least the parent")
-    reached = np.cumsum(mutation_probabilities(len(choices), weights))
+    reached = np.cumsum(mutation_probabilities(choices, weights))
     return float((1 - reached * (1 - any_of(n - 1, log_prefixes))).sum())
 
 
@@ -200,17 +204,20 @@ def any_of(n: int, log_prefixes: Floats) -> Floats:
     return np.negative(np.expm1(none))
 
 
-def mutation_probabilities(length: int, weights: Sequence[float] | None) -> Floats:
-    """Return the probability of each position to be mutated.
+def mutation_probabilities(choices: Sequence[int], weights: Sequence[float] | None) -> Floats:
+    """Return the probability of each position to be mutated: none where there is no other choice.
 
     Raises:
-        SpaceError: not a weight of at least 0 for each position, or all are 0.
+        SpaceError: not a weight of at least 0 for each position, or nothing can be mutated.
     """
-    given = np.ones(length) if weights is None else np.asarray(weights, dtype=np.float64)
-    if given.shape != (length,) or not (given >= 0).all() or not given.sum() > 0:
-        raise SpaceError(f"weights {given.tolist()}, expected {length} of at least 0, not all 0")
-    chance: Floats = given / given.sum()
-    return chance
+    given = np.ones(len(choices)) if weights is None else np.asarray(weights, dtype=np.float64)
+    if given.shape != (len(choices),) or not (np.isfinite(given) & (given >= 0)).all():
+        raise SpaceError(f"weights {given.tolist()}, expected {len(choices)} of at least 0")
+    possible: Floats = given * (np.asarray(choices) > 1)
+    if not possible.sum() > 0:
+        raise SpaceError(f"choices {list(choices)}, expected a second one where a weight is not 0")
+    possible /= possible.sum()
+    return possible
 
 
 def _distinct(n: int, log_prefixes: Floats, at_least: Floats) -> Floats:

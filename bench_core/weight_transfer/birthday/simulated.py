@@ -79,12 +79,9 @@ def simulate_child(
     """Return the same for the child of one of n random models: see `closed.child`.
 
     Raises:
-        SpaceError: as `simulate`; or a position that may be mutated has no other choice.
+        SpaceError: as `simulate` and `closed.child`.
     """
-    chance = mutation_probabilities(len(choices), weights)
-    for position, count in enumerate(choices):
-        if count < 2 and chance[position] > 0:
-            raise SpaceError(f"position {position} has no other choice, expected weight 0 there")
+    chance = mutation_probabilities(choices, weights)
     even = [[1 / count] * count for count in choices]
 
     def trial(rng: np.random.Generator) -> int:

@@ -15,7 +15,7 @@ from typing import Any, Final
 import numpy as np
 import torch
 
-from bench_core.errors import CorruptFileError, SaveError, TensorMismatchError
+from bench_core.errors import CorruptFileError, SaveError
 from bench_core.formats.direct.per_process import PerProcess
 from bench_core.formats.dtypes import byte_view, on_host
 from bench_core.optional import require
@@ -278,9 +278,9 @@ class LmdbShard(Shard):
 
 def _fill(destination: torch.Tensor, value: Any, owner: int) -> None:
     if len(value) != destination.nbytes:
-        raise TensorMismatchError(
-            f"a tensor of model {owner} has {len(value)} bytes, the destination "
-            f"{destination.dtype} {list(destination.shape)} has {destination.nbytes}"
+        raise CorruptFileError(
+            f"a tensor of model {owner} has {len(value)} bytes, {destination.dtype} "
+            f"{list(destination.shape)} has {destination.nbytes}"
         )
     if destination.device.type == "cpu" and destination.is_contiguous():
         byte_view(destination.detach())[:] = np.frombuffer(value, np.uint8)

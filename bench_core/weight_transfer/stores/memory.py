@@ -8,8 +8,6 @@ from collections.abc import Mapping, Sequence
 
 import torch
 
-from bench_core.errors import TensorMismatchError
-from bench_core.formats import TensorSpec
 from bench_core.formats.host_copy import copy_tensors
 from bench_core.weight_transfer.errors import ModelExistsError, RetiredError, UnknownModelError
 from bench_core.weight_transfer.graphs import TensorId
@@ -138,11 +136,6 @@ class MemoryShard(Shard):
                     stored = self._tensors.get(owner, {}).get(key)
                     if stored is None:
                         raise RetiredError(f"a tensor of model {owner} is not there any more")
-                    if TensorSpec.of(stored) != TensorSpec.of(destination):
-                        raise TensorMismatchError(
-                            f"a tensor of model {owner} is {stored.dtype} {list(stored.shape)}, "
-                            f"the destination is {destination.dtype} {list(destination.shape)}"
-                        )
                     pairs.append((destination, stored))
         with torch.no_grad():
             copy_tensors(pairs)

@@ -57,7 +57,7 @@ class Usage:
 
 @dataclass(frozen=True)
 class Leftovers:
-    """What may be nobody's any more; `LayerStore.sweep` decides by who is alive."""
+    """What may be nobody's any more; `sweeping.sweep` decides by who is alive."""
 
     unpublished: tuple[str, ...]
     """Tokens of bytes that no record names."""
@@ -145,11 +145,10 @@ class Shard(ABC):
 
     @abstractmethod
     def read(self, wanted: Mapping[int, Mapping[TensorId, torch.Tensor]]) -> None:
-        """Fill tensors that exist with those of some owners: by owner, then by id.
+        """Fill tensors of the stored shapes and types with those of some owners: owner, then id.
 
         Raises:
             RetiredError: a tensor is not there any more.
-            TensorMismatchError: a shape or type differs.
             CorruptFileError: the bytes are damaged.
         """
 
