@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from bench_core.weight_transfer.graphs import ArchitectureGraph, Name
@@ -85,8 +85,15 @@ class PrefixIndex:
             else:
                 del self._holders[name]
 
-    def best(self, child: ArchitectureGraph, measure: Measure = "layers") -> Match | None:
+    def best(
+        self,
+        child: ArchitectureGraph,
+        measure: Measure = "layers",
+        exclude: Collection[int] = (),
+    ) -> Match | None:
         """Return the model with the longest common prefix, or None where none has a layer.
+
+        Models in ``exclude`` are passed over, in time linear in those that have the same layers.
 
         The layers are looked up from the last to the first. Where a layer has all before it in its
         cone, whoever has it has all of them: the preferred one is at hand, and the search ends.
@@ -107,14 +114,15 @@ class PrefixIndex:
             holders = self._holders.get(names[v])
             if holders is not None:
                 if is_whole := cones[v] == (2 << v) - 1:
-                    candidates: Iterable[int] = (self._champion(names[v]),)
+                    candidates: Collection[int] = self._preferred(names[v], exclude)
                 else:
-                    candidates = (holders,) if isinstance(holders, int) else holders - seen
+                    candidates = {holders} if isinstance(holders, int) else holders - seen
                     seen.update(candidates)
+                    candidates = [model for model in candidates if model not in exclude]
                 for model in candidates:
                     found = (self._score(model, names, weights), self._rank(model))
                     best = found if best is None else max(best, found)
-                if is_whole and weights[v]:
+                if is_whole and weights[v] and candidates:
                     break  # a layer that counts nothing leaves equals among those without it
             bound -= weights[v]
         if best is None:
@@ -139,6 +147,14 @@ class PrefixIndex:
         champion = self._champions.get(name)
         if champion is not None and self._rank(model) > self._rank(champion):
             self._champions[name] = model
+
+    def _preferred(self, name: Name, exclude: Collection[int]) -> tuple[int, ...]:
+        """Return the one to take of those that have a layer; none where all are excluded."""
+        champion = self._champion(name)
+        if champion not in exclude:
+            return (champion,)
+        others = [model for model in self.holders(name) if model not in exclude]
+        return (max(others, key=self._rank),) if others else ()
 
     def _champion(self, name: Name) -> int:
         """Return the preferred of those that have a layer; looked for anew when it was removed."""

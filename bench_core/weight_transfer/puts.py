@@ -46,8 +46,7 @@ def new_record(
         StoreError: the model has no layer, or an id that no model can have.
         TensorNotFoundError: the donor has not what stands at one of these positions.
     """
-    if not len(graph):
-        raise StoreError(f"model {model} has no layer; a store keeps models of one or more")
+    check_not_empty(model, graph)
     ids = graph.tensor_ids()
     owners = dict.fromkeys(ids.values(), model)
     created = time.time_ns()
@@ -118,3 +117,34 @@ def check_same(
                 f"model {model}: {name!r} is {specs[name].dtype} {list(specs[name].shape)}, "
                 f"given was {tensor.dtype} {list(tensor.shape)}"
             )
+
+
+def check_all(model: int, graph: ArchitectureGraph, tensors: Mapping[str, torch.Tensor]) -> None:
+    """See that these are all tensors of an architecture and no other.
+
+    Raises:
+        StoreError: the model has no layer.
+        TensorNotFoundError: one was not given.
+        TensorMismatchError: one has another shape or type, or is none of the architecture's.
+    """
+    check_not_empty(model, graph)
+    specs = graph.tensors()
+    for name in specs:
+        if name not in tensors:
+            raise TensorNotFoundError(f"model {model}: tensor {name!r} was not given")
+    for name in tensors:
+        if name not in specs:
+            raise TensorMismatchError(
+                f"model {model}: {name!r} was given but is no tensor of this architecture"
+            )
+    check_same(model, specs, tensors)
+
+
+def check_not_empty(model: int, graph: ArchitectureGraph) -> None:
+    """See that an architecture has a layer.
+
+    Raises:
+        StoreError: it has none.
+    """
+    if not len(graph):
+        raise StoreError(f"model {model} has no layer; a store keeps models of one or more")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
@@ -135,10 +135,16 @@ class LayerStore:
             self._give_back(record, held)
             raise
 
-    def best_prefix(self, graph: ArchitectureGraph, measure: Measure = "layers") -> Match | None:
+    def best_prefix(
+        self,
+        graph: ArchitectureGraph,
+        measure: Measure = "layers",
+        exclude: Collection[int] = (),
+    ) -> Match | None:
         """Return the live model with the longest common prefix; None where none has a layer.
 
-        Of equal ones the more accurate, over all shards, then the one with the smaller id.
+        Models in ``exclude`` are passed over. Of equal ones the more accurate, over all shards,
+        then the one with the smaller id.
 
         Raises:
             UnknownNameError: there is no such measure.
@@ -146,7 +152,7 @@ class LayerStore:
         """
         with self._lock:
             self.refresh()
-            return self._index.best(graph, measure)
+            return self._index.best(graph, measure, exclude)
 
     @contextmanager
     def pinned_prefix(
@@ -239,6 +245,12 @@ class LayerStore:
     def models(self) -> list[int]:
         """Return the ids of all live models, in order."""
         return sorted(model for shard in self.shards for model in shard.models())
+
+    def is_live(self, model: int) -> bool:
+        """Whether there is a model of this id that is not retired."""
+        with self._lock:
+            self.refresh()
+            return model in self._index
 
     def pin(self, model: int) -> str:
         """Keep a model's tensors until `unpin`, whoever retires it; return the pin.

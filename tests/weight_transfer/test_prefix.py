@@ -149,6 +149,9 @@ def test_the_index_finds_what_comparing_all_models_finds(
         index.remove(model)
         live.pop(model, None)
     assert index.best(child, measure) == _by_scan(live, child, measure)
+    passed_over = data.draw(st.sets(st.integers(0, 8)))
+    others = {model: known for model, known in live.items() if model not in passed_over}
+    assert index.best(child, measure, passed_over) == _by_scan(others, child, measure)
     assert index.coverage(child) == coverage((graph for graph, _ in live.values()), child)
     assert len(index) == len(live)
 
