@@ -27,3 +27,11 @@ class StoreError(BenchCoreError, OSError):
 
 class SpaceError(BenchCoreError, ValueError):
     """A search space or a sequence of choices that contradicts itself."""
+
+
+class TaskError(BenchCoreError, ValueError):
+    """A task for candidates, or a training of them, that cannot be."""
+
+
+class EvolutionError(BenchCoreError, RuntimeError):
+    """An evolution that cannot be run as asked, or that lost a worker."""
