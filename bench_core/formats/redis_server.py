@@ -8,15 +8,15 @@ A reader of the old one, which is deleted then, gets an error instead of a mixtu
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, ClassVar, Final, NamedTuple
+from typing import Any, ClassVar
 
-import numpy as np
 import torch
 
 from bench_core.errors import BenchCoreError, CorruptFileError, SaveError, UnsupportedError
+from bench_core.formats import redis_client
 from bench_core.formats.atomic import is_dead, writer_mark
 from bench_core.formats.base import (
     Durability,
@@ -29,17 +29,8 @@ from bench_core.formats.base import (
 from bench_core.formats.dtypes import byte_view, logical_bytes, on_host
 from bench_core.formats.index import decode_index, encode_index
 from bench_core.formats.reading import BoxReader, FillingReader
+from bench_core.formats.redis_client import Part
 from bench_core.optional import require
-
-PART_BYTES: Final = 1 << 20
-"""Values of 1 MiB were read fastest; Redis's limit is 512 MiB."""
-_WINDOW_BYTES: Final = 2 << 20
-"""Answers asked for at once: more and hiredis spends its time growing its buffer."""
-_WRITE_WINDOW_BYTES: Final = 32 << 20
-_WINDOW_COMMANDS: Final = 1024
-_SOCKET_READ_BYTES: Final = 1 << 20
-_TIMEOUT_SECONDS: Final = 60.0
-_CUTOFF_BYTES: Final = 6000
 
 
 class Redis(Format):
@@ -60,7 +51,7 @@ class Redis(Format):
         """Raise `MissingExtraError` without the client, `UnsupportedError` without a server."""
         super().check_available()
         redis: Any = require("redis", "storage")
-        client = _connect(self.address)
+        client = redis_client.connect(self.address)
         try:
             client.ping()
         except redis.RedisError as error:
@@ -109,19 +100,11 @@ class Redis(Format):
         return []
 
 
-class _Part(NamedTuple):
-    """A value, or a range of it, and where its bytes go."""
-
-    key: str
-    size: int
-    target: Any
-
-
 class _RedisReader(FillingReader, BoxReader):
     def __init__(self, address: str, path: Path) -> None:
         self.path = path
         self._address = address
-        self._client = _connect(address)
+        self._client = redis_client.connect(address)
         try:
             with self._errors():
                 generation = self._client.get(str(path))
@@ -143,10 +126,8 @@ class _RedisReader(FillingReader, BoxReader):
             part for name, tensor in destinations.items() for part in self._parts(name, tensor)
         )
         with self._errors():
-            for window in _windows(parts, _WINDOW_BYTES):
-                values = self._client.mget([part.key for part in window])
-                for part, value in zip(window, values, strict=True):
-                    self._place(part, value)
+            for part, value in redis_client.receive(self._client, parts):
+                self._place(part, value)
 
     def read_box(self, name: str, box: tuple[slice, ...]) -> torch.Tensor:
         """Fetch the rows of the box by ranges of values."""
@@ -156,11 +137,11 @@ class _RedisReader(FillingReader, BoxReader):
         with self._errors():
             done = 0
             while done < target.size:
-                number, offset = divmod(start + done, PART_BYTES)
-                size = min(PART_BYTES - offset, target.size - done)
+                number, offset = divmod(start + done, redis_client.PART_BYTES)
+                size = min(redis_client.PART_BYTES - offset, target.size - done)
                 key = self._key(name, number)
                 value = self._client.getrange(key, offset, offset + size - 1)
-                self._place(_Part(key, size, target[done : done + size]), value)
+                self._place(Part(key, target[done : done + size]), value)
                 done += size
         rest = (slice(None), *box[1:])
         return rows[rest]
@@ -173,19 +154,17 @@ class _RedisReader(FillingReader, BoxReader):
     def _key(self, name: str, part: int) -> str:
         return f"{self._prefix}:{self._numbers[name]}:{part}"
 
-    def _parts(self, name: str, tensor: torch.Tensor) -> Iterator[_Part]:
-        target = byte_view(tensor)
-        for part, begin in enumerate(range(0, target.size, PART_BYTES)):
-            piece = target[begin : begin + PART_BYTES]
-            yield _Part(self._key(name, part), piece.size, piece)
+    def _parts(self, name: str, tensor: torch.Tensor) -> Iterator[Part]:
+        for part, piece in enumerate(redis_client.pieces(byte_view(tensor))):
+            yield Part(self._key(name, part), piece)
 
-    def _place(self, part: _Part, value: bytes | None) -> None:
-        if value is None or len(value) != part.size:
+    def _place(self, part: Part, value: bytes | None) -> None:
+        if value is None or len(value) != part.data.size:
             raise CorruptFileError(
-                f"{self.path}: the value {part.key} has {'no' if not value else len(value)} bytes, "
-                f"expected {part.size}; the model was replaced, evicted or damaged"
+                f"{self.path}: the value {part.key!r} has {'no' if not value else len(value)} "
+                f"bytes, expected {part.data.size}; the model was replaced, evicted or damaged"
             )
-        part.target[:] = np.frombuffer(value, np.uint8)
+        part.place(value)
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
@@ -200,24 +179,9 @@ class _RedisReader(FillingReader, BoxReader):
             raise OSError(f"{self._address}: the Redis server does not answer ({error})") from error
 
 
-def _connect(address: str) -> Any:
-    """Return a client that sends large values without a copy and reads in large pieces."""
-    redis: Any = require("redis", "storage")
-    connection: Any = require("redis.connection", "storage")
-    encode = connection.Encoder("utf-8", "strict", False).encode
-    return redis.Redis.from_url(
-        address,
-        socket_timeout=_TIMEOUT_SECONDS,
-        socket_connect_timeout=_TIMEOUT_SECONDS,
-        socket_read_size=_SOCKET_READ_BYTES,
-        # hiredis packs a command into one new string: 5 times as slow for values of a MiB.
-        command_packer=connection.PythonRespSerializer(_CUTOFF_BYTES, encode),
-    )
-
-
 @contextmanager
 def _client(address: str) -> Iterator[Any]:
-    client = _connect(address)
+    client = redis_client.connect(address)
     try:
         yield client
     finally:
@@ -255,13 +219,7 @@ def _write_generation(client: Any, prefix: str, tensors: Tensors) -> int:
     client.sadd(f"{prefix}:writing", mark)
     try:
         client.set(f"{prefix}:{mark}:index", index)
-        size = len(index)
-        for window in _windows(_values(f"{prefix}:{mark}", tensors), _WRITE_WINDOW_BYTES):
-            pipeline = client.pipeline(transaction=False)
-            for part in window:
-                pipeline.set(part.key, part.target)
-                size += part.size
-            pipeline.execute()
+        size = len(index) + redis_client.send(client, _values(f"{prefix}:{mark}", tensors))
         switch = client.pipeline(transaction=True)
         switch.set(prefix, mark, get=True)
         switch.srem(f"{prefix}:writing", mark)
@@ -275,26 +233,10 @@ def _write_generation(client: Any, prefix: str, tensors: Tensors) -> int:
     return size
 
 
-def _values(prefix: str, tensors: Tensors) -> Iterator[_Part]:
+def _values(prefix: str, tensors: Tensors) -> Iterator[Part]:
     for number, tensor in enumerate(tensors.values()):
-        data = byte_view(on_host(tensor))
-        for part, begin in enumerate(range(0, data.size, PART_BYTES)):
-            value = data[begin : begin + PART_BYTES]
-            yield _Part(f"{prefix}:{number}:{part}", value.size, value.data)
-
-
-def _windows(parts: Iterator[_Part], most_bytes: int) -> Iterator[Sequence[_Part]]:
-    """Group values so that few round trips are made and no buffer grows large."""
-    window: list[_Part] = []
-    size = 0
-    for part in parts:
-        window.append(part)
-        size += part.size
-        if size >= most_bytes or len(window) == _WINDOW_COMMANDS:
-            yield window
-            window, size = [], 0
-    if window:
-        yield window
+        for part, piece in enumerate(redis_client.pieces(byte_view(on_host(tensor)))):
+            yield Part(f"{prefix}:{number}:{part}", piece)
 
 
 def _remove_stale(client: Any, prefix: str) -> None:
@@ -309,9 +251,8 @@ def _remove_generation(client: Any, prefix: str, mark: str) -> None:
     if index is not None:
         keys = [f"{prefix}:{mark}:index"]
         for number, spec in enumerate(decode_index(Path(prefix), index).values()):
-            keys += [
-                f"{prefix}:{mark}:{number}:{part}" for part in range(-(-spec.nbytes // PART_BYTES))
-            ]
-        for begin in range(0, len(keys), _WINDOW_COMMANDS):
-            client.unlink(*keys[begin : begin + _WINDOW_COMMANDS])
+            parts = -(-spec.nbytes // redis_client.PART_BYTES)
+            keys += [f"{prefix}:{mark}:{number}:{part}" for part in range(parts)]
+        for begin in range(0, len(keys), redis_client.WINDOW_COMMANDS):
+            client.unlink(*keys[begin : begin + redis_client.WINDOW_COMMANDS])
     client.srem(f"{prefix}:writing", mark)

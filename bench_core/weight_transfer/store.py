@@ -6,12 +6,13 @@ it owns. What it inherits stays where its owners lie (Underwood et al., "EvoStor
 
 from __future__ import annotations
 
+import functools
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import torch
 
@@ -26,6 +27,8 @@ from bench_core.weight_transfer.records import ModelRecord
 from bench_core.weight_transfer.stores.shard import Shard, Usage
 
 T = TypeVar("T")
+
+_RECORDS_KEPT: Final = 4096
 
 
 class LayerStore:
@@ -60,6 +63,8 @@ class LayerStore:
         self._lock = threading.RLock()
         self._index = PrefixIndex()
         self._seen = [0] * len(shards)
+        # A record never changes, so one that was read once need not be asked for again.
+        self._record = functools.lru_cache(_RECORDS_KEPT)(self._asked_record)
         self._pool = ThreadPoolExecutor(len(shards)) if len(shards) > 1 else None
 
     def put(
@@ -236,7 +241,7 @@ class LayerStore:
         Raises:
             UnknownModelError: there never was such a model.
         """
-        return self.shard(model).record(model)
+        return self._record(model)
 
     def owner_map(self, model: int) -> dict[TensorId, int]:
         """Return the owner of each tensor of a model."""
@@ -323,6 +328,9 @@ class LayerStore:
     def release(self, record: ModelRecord) -> int:
         """Give back all that a retired model holds, as `retire` does; return the freed bytes."""
         return sum(self.shard(owner).release(owner, record.token) for owner in record.by_owner)
+
+    def _asked_record(self, model: int) -> ModelRecord:
+        return self.shard(model).record(model)
 
     def _give_back(self, record: ModelRecord, owners: Sequence[int]) -> None:
         for owner in owners:

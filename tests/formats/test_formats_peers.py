@@ -16,7 +16,15 @@ from format_cases import assert_same, large_model, random_tensor, same_bits, sma
 
 from bench_core import formats
 from bench_core.errors import CorruptFileError, SaveError, UnsupportedError
-from bench_core.formats import Durability, Format, atomic, lmdb_file, redis_process, redis_server
+from bench_core.formats import (
+    Durability,
+    Format,
+    atomic,
+    lmdb_file,
+    redis_client,
+    redis_process,
+    redis_server,
+)
 from bench_core.formats.dtypes import DTYPES, dtype_name
 from bench_core.formats.escaping import escape, unescape
 from bench_core.formats.redis_process import redis_server as running_server
@@ -166,7 +174,7 @@ def test_no_warnings(name: str, tmp_path: Path) -> None:
 
 @pytest.fixture
 def redis(redis_address: str) -> Iterator[Any]:
-    client = redis_server._connect(redis_address)
+    client = redis_client.connect(redis_address)
     client.flushall()
     yield client
     client.close()
@@ -192,8 +200,8 @@ def test_redis_keeps_one_generation(store: Format, redis: Any) -> None:
 
 
 def test_redis_splits_tensors(store: Format, redis: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(redis_server, "PART_BYTES", 1000)
-    monkeypatch.setattr(redis_server, "_WINDOW_BYTES", 2500)
+    monkeypatch.setattr(redis_client, "PART_BYTES", 1000)
+    monkeypatch.setattr(redis_client, "READ_WINDOW_BYTES", 2500)
     model = {"w": torch.rand(123, 17), "even": torch.rand(250), "small": torch.rand(3)}
     store.write(model, MODEL)
     assert max(redis.strlen(key) for key in redis.keys("models/one:*:0:*")) == 1000
@@ -266,7 +274,7 @@ def test_redis_that_is_full_keeps_the_old_model() -> None:
             store.write(large_model(2, megabytes=8), MODEL)
         with store.open(MODEL) as reader:
             assert_same(reader.read(), large_model(1, megabytes=1))
-        client = redis_server._connect(address)
+        client = redis_client.connect(address)
         assert client.smembers(f"{MODEL}:writing") == set()
         client.close()
 
@@ -293,7 +301,7 @@ def test_a_server_by_tcp_that_stops() -> None:
 @pytest.mark.usefixtures("redis_address")
 def test_the_server_goes_with_its_block() -> None:
     with pytest.raises(ZeroDivisionError), running_server() as address:
-        client = redis_server._connect(address)
+        client = redis_client.connect(address)
         pid = client.info("server")["process_id"]
         folder = Path(client.config_get("dir")["dir"])
         client.close()

@@ -2,13 +2,33 @@
 
 from __future__ import annotations
 
+import atexit
+import contextlib
+import functools
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import pytest
 import torch
 
+from bench_core.errors import MissingExtraError, UnsupportedError
+from bench_core.formats import redis_client
+from bench_core.formats.redis_process import redis_server
 from bench_core.weight_transfer import ArchitectureGraph, LayerStore, layers, sequential
-from bench_core.weight_transfer.stores import FileShard, LmdbShard, MemoryShard, Shard
+from bench_core.weight_transfer.stores import FileShard, LmdbShard, MemoryShard, RedisShard, Shard
+
+
+@functools.cache
+def redis_address() -> str:
+    """Of a server that all tests of this process share; without one the test is skipped."""
+    server = contextlib.ExitStack()
+    try:
+        address = server.enter_context(redis_server())
+    except (MissingExtraError, UnsupportedError) as error:
+        pytest.skip(str(error))
+    atexit.register(server.close)
+    return address
+
 
 ENGINES: dict[str, Callable[[Path], Sequence[Shard]]] = {
     "memory": lambda folder: [MemoryShard()],
@@ -16,6 +36,8 @@ ENGINES: dict[str, Callable[[Path], Sequence[Shard]]] = {
     "files": lambda folder: [FileShard(folder)],
     "lmdb": lambda folder: [LmdbShard(folder)],
     "lmdb of two": lambda folder: [LmdbShard(folder / str(n)) for n in range(2)],
+    "redis": lambda folder: [RedisShard(redis_address(), str(folder))],
+    "redis of two": lambda folder: [RedisShard(redis_address(), f"{folder}/{n}") for n in range(2)],
     "files of two": lambda folder: [FileShard(folder / str(n)) for n in range(2)],
 }
 
@@ -23,6 +45,14 @@ ENGINES: dict[str, Callable[[Path], Sequence[Shard]]] = {
 def stores(engine: str, folder: Path) -> LayerStore:
     """An empty store of an engine."""
     return LayerStore(ENGINES[engine](folder))
+
+
+def stored_bytes(engine: str, folder: Path) -> list[Path | bytes]:
+    """The files, or the keys of the values, that hold tensors of an engine's store."""
+    if not engine.startswith("redis"):
+        return list(folder.rglob("*.safetensors"))
+    with redis_client.connect(redis_address()) as client:
+        return list(client.scan_iter(f"{folder}*:bytes:*"))
 
 
 def graph(*widths: int) -> ArchitectureGraph:

@@ -13,7 +13,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from layer_store_cases import ENGINES, equal, graph, stores, tensors
+from layer_store_cases import ENGINES, equal, graph, stored_bytes, stores, tensors
 
 from bench_core.errors import TensorMismatchError, TensorNotFoundError
 from bench_core.weight_transfer import (
@@ -293,7 +293,9 @@ def _dying(shard: Shard, countdown: list[int]) -> Shard:
     return shard
 
 
-@pytest.mark.parametrize("engine", ["files", "files of two", "lmdb", "lmdb of two"])
+@pytest.mark.parametrize(
+    "engine", ["files", "files of two", "lmdb", "lmdb of two", "redis", "redis of two"]
+)
 @pytest.mark.parametrize("step", range(10))
 def test_a_process_killed_between_any_two_steps_leaves_nothing_after_a_sweep(
     tmp_path: Path, step: int, engine: str
@@ -322,4 +324,4 @@ def test_a_process_killed_between_any_two_steps_leaves_nothing_after_a_sweep(
         for model in store.models():
             store.retire(model)
         assert store.usage().nbytes == 0
-        assert not list(tmp_path.rglob("*.safetensors"))
+        assert not stored_bytes(engine, tmp_path)

@@ -28,6 +28,7 @@ from bench_core.weight_transfer.errors import (
 )
 from bench_core.weight_transfer.graphs import NAME_BYTES, TensorId
 from bench_core.weight_transfer.records import ModelRecord
+from bench_core.weight_transfer.stores.history import decode_change, decode_model, encode_change
 from bench_core.weight_transfer.stores.lmdb_tables import Environment, Transaction
 from bench_core.weight_transfer.stores.shard import Change, Hold, Leftovers, Shard, Usage
 
@@ -138,7 +139,7 @@ class LmdbShard(Shard):
                 table.put("holds", key + token, own)
                 table.put("tokens", key, token)
             table.put("models", key, record.encode())
-            self._note(table, record.id, retired=False)
+            self._note(table, Change(record.id, record.graph.names, record.accuracy))
 
     def withdraw(self, model: int) -> bool:
         """Note that the model went."""
@@ -146,7 +147,7 @@ class LmdbShard(Shard):
             if self._is_retired(table, model):
                 return False
             table.put("retired", _NUMBER.pack(model), b"")
-            self._note(table, model, retired=True)
+            self._note(table, Change(model, ()))
             return not table.keys("pins", _NUMBER.pack(model))
 
     def pin(self, model: int, token: str) -> None:
@@ -173,7 +174,7 @@ class LmdbShard(Shard):
         """Return the ids."""
         with self._reading() as table:
             gone = {_NUMBER.unpack(key)[0] for key in table.keys("retired")}
-            changes = [_unpacked(value) for _, value in table.items("history")]
+            changes = [decode_model(value) for _, value in table.items("history")]
         return [
             model
             for model, is_retired in changes
@@ -182,17 +183,10 @@ class LmdbShard(Shard):
 
     def changes(self, since: int) -> tuple[int, list[Change]]:
         """Return the later part of the history."""
-        found = []
         with self._reading() as table:
             end = table.count("history")
-            for point in range(since, end):
-                model, is_retired = _unpacked(table.get("history", _NUMBER.pack(point)))
-                if is_retired:
-                    found.append(Change(model, ()))
-                else:
-                    record = self._record(table, model)
-                    found.append(Change(model, record.graph.names, record.accuracy))
-        return end, found
+            found = [table.get("history", _NUMBER.pack(point)) for point in range(since, end)]
+            return end, [decode_change(bytes(value or b"")) for value in found]
 
     def read(self, wanted: Mapping[int, Mapping[TensorId, torch.Tensor]]) -> None:
         """Copy the values out of the map, all of one moment."""
@@ -248,9 +242,8 @@ class LmdbShard(Shard):
         return table.get("retired", _NUMBER.pack(model)) is not None
 
     @staticmethod
-    def _note(table: Transaction, model: int, *, retired: bool) -> None:
-        point = _NUMBER.pack(table.count("history"))
-        table.put("history", point, _NUMBER.pack(model) + bytes((retired,)))
+    def _note(table: Transaction, change: Change) -> None:
+        table.put("history", _NUMBER.pack(table.count("history")), encode_change(change))
 
     def _open(self) -> Environment:
         handle = self._lmdb.open(
@@ -289,13 +282,6 @@ def _fill(destination: torch.Tensor, value: Any, owner: int) -> None:
     byte_view(staged)[:] = np.frombuffer(value, np.uint8)
     with torch.no_grad():
         destination.copy_(staged)
-
-
-def _unpacked(value: Any) -> tuple[int, bool]:
-    """Return the model of a change, and whether it went."""
-    if value is None or len(value) != _NUMBER.size + 1:
-        raise CorruptFileError("the history of a layer store has a hole")
-    return _NUMBER.unpack(bytes(value[: _NUMBER.size]))[0], bool(value[_NUMBER.size])
 
 
 def _numbered(key: bytes) -> tuple[int, str]:
