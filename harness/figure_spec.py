@@ -9,7 +9,17 @@ from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictFloat, Stri
 
 Value = StrictBool | StrictInt | StrictFloat | StrictStr
 Name = Annotated[StrictStr, Field(pattern=r"^[a-z][a-z0-9_]*$")]
-Kind = Literal["grouped_bars", "stacked_bars", "lines", "heat_map", "scatter", "ecdf", "anytime"]
+Kind = Literal[
+    "grouped_bars",
+    "stacked_bars",
+    "lines",
+    "heat_map",
+    "scatter",
+    "ecdf",
+    "anytime",
+    "timeline",
+    "histogram",
+]
 
 
 class FigureSpec(BaseModel):
@@ -17,7 +27,8 @@ class FigureSpec(BaseModel):
 
     A quantity is ``value`` (what was measured, in its unit), ``gb_per_s``, ``efficiency``,
     ``return_seconds``, ``ideal_seconds``, ``bytes``, ``read_bytes``, or ``extra.<name>`` for a
-    number that a benchmark noted beside its sample. An axis is the name of a parameter.
+    number that a benchmark noted beside its sample. An axis is the name of a parameter. A
+    ``timeline`` and a ``histogram`` draw lists of numbers that were noted, and named alike.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -33,8 +44,8 @@ class FigureSpec(BaseModel):
     value: StrictStr = "value"
     """The quantity that is drawn; of a scatter, the one on the vertical axis."""
     x: StrictStr | None = None
-    """Parameter along the horizontal axis; of a scatter, the quantity there. ``ecdf`` and
-    ``anytime`` have none."""
+    """Parameter along the horizontal axis; of a scatter the quantity there, of a timeline the list.
+    ``ecdf``, ``anytime`` and ``histogram`` have none."""
     y: StrictStr | None = None
     """Parameter along the vertical axis of a heat map."""
     series: StrictStr | None = None
@@ -47,6 +58,13 @@ class FigureSpec(BaseModel):
     """Parameter, value or phase to what the figure calls it."""
     log: list[Literal["x", "y"]] = Field(default_factory=list)
     """Axes with a logarithmic scale."""
+    thresholds: list[StrictInt | StrictFloat] = Field(default_factory=list)
+    """Of a timeline: values with a line across, and where each series reaches them, in a table."""
+
+    @property
+    def x_is_quantity(self) -> bool:
+        """Whether ``x`` names what was measured, not a parameter."""
+        return self.kind in ("scatter", "timeline")
 
 
 def figure_specs(declared: list[Mapping[str, Any]]) -> list[FigureSpec]:

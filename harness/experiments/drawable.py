@@ -42,8 +42,8 @@ def check_figures(section: Section, parameters: Mapping[str, Sequence[str]], whe
 
 
 def _axes(figure: FigureSpec) -> list[tuple[str, str]]:
-    """Return key and parameter where a figure names one; the ``x`` of a scatter is a quantity."""
-    keys = ("y", "series", "panel") if figure.kind == "scatter" else ("x", "y", "series", "panel")
+    """Return key and parameter where a figure names one; some have a quantity for their ``x``."""
+    keys = ("y", "series", "panel") if figure.x_is_quantity else ("x", "y", "series", "panel")
     named = [(key, getattr(figure, key)) for key in keys]
     selected = [(f"select.{name}", name) for name in figure.select]
     return [(key, name) for key, name in named if name is not None] + selected

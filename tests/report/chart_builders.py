@@ -50,6 +50,9 @@ def searches(**changed: Any) -> list[Record]:
                 "phases": {"prepare": 0.25 * value, "inference": 0.75 * value},
                 "top1": 0.5 + params["items"] / 100_000,
                 "curve": [[value / 4, 0.5], [value / 2, 0.7], [value, 0.8 + noise / 10]],
+                "seconds": [value / 4, value / 2, value],
+                "best_accuracy": [0.5, 0.7, 0.8 + noise / 10],
+                "transferred_layers": [0, 0, 3, params["items"] // 1000, number],
             },
         )
         for number, noise in enumerate(NOISE)
@@ -84,5 +87,21 @@ KINDS = {
     "scatter": spec("scatter", x="value", value="extra.top1", series="engine", panel="model"),
     "ecdf": spec("ecdf", series="engine", panel="model", select={"items": [1000]}, log=["x"]),
     "anytime": spec("anytime", series="engine", select=ONE_CASE, labels={"value": "Accuracy"}),
+    "timeline": spec(
+        "timeline",
+        x="extra.seconds",
+        value="extra.best_accuracy",
+        series="engine",
+        panel="model",
+        select={"items": [1000]},
+        thresholds=[0.7, 0.95],
+    ),
+    "histogram": spec(
+        "histogram",
+        value="extra.transferred_layers",
+        series="engine",
+        panel="items",
+        select={"model": ["resnet18"]},
+    ),
 }
 """One figure of each kind."""

@@ -67,7 +67,9 @@ def test_every_figure_of_the_paper_is_there() -> None:
     assert {f"alsatian/{name}" for name in OF_PAPER} <= set(published_names())
 
 
-@pytest.mark.parametrize("name", published_names())
+@pytest.mark.parametrize(
+    "name", [name for name in published_names() if name.startswith("alsatian/")]
+)
 def test_every_figure_is_legible_and_names_its_source(name: str) -> None:
     spec, results = load_published(name)
     figure = draw(spec, results)

@@ -17,6 +17,7 @@ RECORDS = 10_000
 FORMATS = [*(f"peer{number}" for number in range(8)), "direct", "auto"]
 WORK = "layer_loading.Work0.time_load"
 FRESH = {"destination": ["fresh"]}
+ONE = {**FRESH, "model": ["bert"], "cache": ["warm"]}
 FIGURES = (
     spec("grouped_bars", x="model", series="format", panel="cache", base="peer0", select=FRESH),
     spec("stacked_bars", x="model", series="format", select={**FRESH, "cache": ["warm"]}),
@@ -24,7 +25,16 @@ FIGURES = (
     spec("heat_map", x="model", y="format", panel="cache", select=FRESH),
     spec("scatter", x="extra.score_seconds", series="format", panel="cache"),
     spec("ecdf", series="format", panel="cache", select={**FRESH, "model": ["bert"]}),
-    spec("anytime", series="format", select={**FRESH, "model": ["bert"], "cache": ["warm"]}),
+    spec("anytime", series="format", select=ONE),
+    spec(
+        "timeline",
+        x="extra.seconds",
+        value="extra.best",
+        series="format",
+        select=ONE,
+        thresholds=[0.6],
+    ),
+    spec("histogram", value="extra.layers", series="format", select=ONE),
 )
 
 
@@ -59,6 +69,9 @@ def _record(number: int, params: dict[str, str], cases: int, noise: float) -> Re
             "phases": {"open": 0.1 * value, "read": 0.6 * value, "copy": 0.3 * value},
             "score_seconds": value / 3,
             "curve": [[value / 2, 0.5], [value, 0.6]],
+            "seconds": [value / 2, value],
+            "best": [0.5, 0.6],
+            "layers": [0, number % 7],
         },
     )
 

@@ -7,17 +7,17 @@ from dataclasses import replace
 from typing import Any, Final
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 from matplotlib.figure import Figure
 
 from harness.errors import InputError
 from harness.report.charts import axes as ax
 from harness.report.charts import layout
-from harness.report.charts.chart import Chart, chart, in_order
+from harness.report.charts.chart import Chart, chart, in_order, role_columns, some_of_each
 from harness.report.charts.lines import HEIGHTS, draw_line, handles, limit_lines
 from harness.report.charts.quantity import Quantity
 from harness.report.charts.select import Selection
+from harness.report.charts.steps import Numbers, Steps, common_places, evenly, value_at
 from harness.units import scale_of
 
 CURVE: Final = "curve"
@@ -28,7 +28,6 @@ MOST_TIMES: Final = 400
 MOST_LISTED: Final = 10
 """Times of each series that the tables for people hold."""
 KEYS: Final = ["panel", "series"]
-Curve = npt.NDArray[np.float64]
 
 
 def plan(selection: Selection) -> Chart:
@@ -55,14 +54,14 @@ def plan(selection: Selection) -> Chart:
     named = replace(selection, quantity=Quantity("value", label, ""))
     shown += ax.scales_note(found, HEIGHTS)
     points = in_order(found, selection)
-    return chart(named, points, shown, in_order(_listed(points), selection), per="line")
+    return chart(named, points, shown, some_of_each(points, KEYS, MOST_LISTED), per="line")
 
 
 def _has_curve(noted: Any) -> bool:
     return isinstance(noted, dict) and CURVE in noted
 
 
-def _curve(noted: Any, where: str) -> Curve:
+def _curve(noted: Any, where: str) -> Steps:
     """Return a sample's curve as an array of (seconds, value)."""
     try:
         curve = np.asarray(noted, dtype=np.float64)
@@ -74,7 +73,7 @@ def _curve(noted: Any, where: str) -> Curve:
     return curve
 
 
-def _require_one_direction(curves: Sequence[Curve], where: str) -> None:
+def _require_one_direction(curves: Sequence[Steps], where: str) -> None:
     """Refuse curves of which some rise and some fall: they are not all the best so far."""
     rises = any((np.diff(curve[:, 1]) > 0).any() for curve in curves)
     falls = any((np.diff(curve[:, 1]) < 0).any() for curve in curves)
@@ -91,42 +90,19 @@ def _points(rows: pd.DataFrame, end: float) -> pd.DataFrame:
     for (panel, series), part in rows.groupby(KEYS, sort=False):
         curves = list(part["curve"])
         times = _times(curves, end)
-        values = np.array([_at(curve, times) for curve in curves])
+        values = np.array([value_at(curve, times) for curve in curves])
         median, low, high = np.quantile(values, [0.5, 0.25, 0.75], axis=0)
         columns = {"seconds": times, "median": median, "low": low, "high": high}
-        found = pd.DataFrame({"n": len(curves), **columns})
-        # Objects, as values of parameters may be of any type.
-        roles = {"panel": panel, "series": series}
-        parts.append(found.assign(**{k: pd.Series([v] * len(times)) for k, v in roles.items()}))
+        roles = role_columns(KEYS, (panel, series), len(times))
+        parts.append(pd.DataFrame({"n": len(curves), **columns, **roles}))
     joined: pd.DataFrame = pd.concat(parts, ignore_index=True)
     return joined
 
 
-def _times(curves: Sequence[Curve], end: float) -> Curve:
+def _times(curves: Sequence[Steps], end: float) -> Numbers:
     """Return when any sample improves, from when all have found something, at most so many."""
-    begin = max(float(curve[0, 0]) for curve in curves)
-    times = np.unique(np.concatenate([curve[:, 0] for curve in curves]))
-    times = np.append(times[(times >= begin) & (times < end)], max(end, begin))
-    if len(times) > MOST_TIMES:
-        times = times[np.linspace(0, len(times) - 1, MOST_TIMES).round().astype(int)]
-    return times
-
-
-def _at(curve: Curve, times: Curve) -> Curve:
-    """Return the best so far at each time; times begin with the curve or later."""
-    last = np.searchsorted(curve[:, 0], times, side="right") - 1
-    values: Curve = curve[last, 1]
-    return values
-
-
-def _listed(points: pd.DataFrame) -> pd.DataFrame:
-    """Return some times of each series, evenly many apart, the first and the last among them."""
-    parts = []
-    for _, part in points.groupby(KEYS, sort=False):
-        places = np.linspace(0, len(part) - 1, min(len(part), MOST_LISTED)).round().astype(int)
-        parts.append(part.iloc[places])
-    joined: pd.DataFrame = pd.concat(parts, ignore_index=True)
-    return joined
+    times = common_places(curves, end)
+    return times[evenly(len(times), MOST_TIMES)]
 
 
 def draw(chart: Chart) -> Figure:

@@ -10,6 +10,7 @@ import pandas as pd
 
 from harness.report.charts.caption import caption
 from harness.report.charts.select import ROLES, Selection
+from harness.report.charts.steps import evenly
 from harness.report.work import described
 
 
@@ -23,6 +24,8 @@ class Chart:
     caption: str
     listed: pd.DataFrame | None = None
     """What the tables for people hold, where ``points`` would be too many."""
+    on_page: bool = False
+    """Whether the page shows that table below the figure, as the figure alone does not tell it."""
 
     @property
     def title(self) -> str:
@@ -72,6 +75,8 @@ def chart(
     listed: pd.DataFrame | None = None,
     *,
     per: str = "point",
+    counted: pd.DataFrame | None = None,
+    on_page: bool = False,
 ) -> Chart:
     """Return a figure with its caption.
 
@@ -81,8 +86,11 @@ def chart(
         shown: sentences on what is drawn and how.
         listed: what the tables for people hold; by default all points.
         per: what ``n`` samples stand behind.
+        counted: those of the points whose ``n`` the caption states; by default all.
+        on_page: whether the page shows the table for people, too.
     """
-    return Chart(selection, points, caption(selection, points, shown, per), listed)
+    of = points if counted is None else counted
+    return Chart(selection, points, caption(selection, of, shown, per), listed, on_page)
 
 
 def in_order(points: pd.DataFrame, selection: Selection) -> pd.DataFrame:
@@ -93,6 +101,23 @@ def in_order(points: pd.DataFrame, selection: Selection) -> pd.DataFrame:
     ordered = places.sort_values(roles, kind="stable").index
     sorted_points: pd.DataFrame = points.loc[ordered].reset_index(drop=True)
     return sorted_points
+
+
+def some_of_each(points: pd.DataFrame, keys: Sequence[str], most: int) -> pd.DataFrame:
+    """Return at most so many points of each group, evenly apart, first and last among them."""
+    groups = points.groupby(list(keys), sort=False)
+    parts = [part.iloc[evenly(len(part), most)] for _, part in groups]
+    joined: pd.DataFrame = pd.concat(parts, ignore_index=True)
+    return joined
+
+
+def role_columns(keys: Sequence[str], values: Sequence[Any], count: int) -> dict[str, Any]:
+    """Return columns that say of ``count`` points which values of the roles they have.
+
+    They are of objects, as values of parameters may be of any type.
+    """
+    pairs = zip(keys, values, strict=True)
+    return {key: pd.Series([value] * count, dtype=object) for key, value in pairs}
 
 
 def _ranks(values: Sequence[Any]) -> dict[Any, int]:

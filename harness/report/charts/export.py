@@ -17,7 +17,7 @@ from harness.report.display import MISSING, Cell, DisplayRow, DisplayTable
 from harness.report.house_style import house_style, save_figure
 from harness.units import digits, percent
 
-WORDS: Final = (*ROLES, "case", "phase")
+WORDS: Final = (*ROLES, "case", "phase", "line")
 """Columns that hold words."""
 
 
@@ -114,7 +114,7 @@ def _columns(chart: Chart, shown: pd.DataFrame) -> dict[str, str]:
     selection = chart.selection
     own = {"median": selection.quantity.column, "value": selection.quantity.column}
     if selection.across is not None:
-        own["across"] = selection.across.column
+        own["across"] = own["reached"] = selection.across.column
     own |= {"seconds": "Time, seconds", "speed_up": "speed-up"}
     return {str(name): own.get(str(name), str(name)) for name in shown}
 
@@ -134,6 +134,11 @@ def _speed_up(value: float) -> str:
 
 _FORMATS: Final[dict[str, Callable[[float], str]]] = {
     "n": lambda value: str(int(value)),
+    "of them": lambda value: str(int(value)),
+    "number": lambda value: str(int(value)),
+    "count": lambda value: str(int(value)),
+    "threshold": lambda value: f"{value:g}",
     "share": lambda value: percent(value),
     "speed_up": _speed_up,
+    "reached": lambda value: "never" if pd.isna(value) else digits(value),
 }

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from harness.report import markup
 from harness.report.charts.declared import Declared
-from harness.report.charts.export import SavedChart, files
+from harness.report.charts.export import SavedChart, display, files
 from harness.report.figures import unique_names
 from harness.report.markup import element
 
@@ -57,4 +57,5 @@ def _figure(shown: Shown) -> str:
     chart = shown.saved.chart
     image = markup.image(shown.saved.png, f"{chart.title}. {chart.caption}")
     names = f"figures/{shown.saved.pdf.name}, and its numbers: .csv, .md, .tex"
-    return f"<figure>{image}{element('figcaption', names)}</figure>"
+    table = markup.table(display(chart)) if chart.on_page else ""
+    return f"<figure>{image}{element('figcaption', names)}{table}</figure>"

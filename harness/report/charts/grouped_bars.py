@@ -39,7 +39,8 @@ def plan(selection: Selection) -> Chart:
         points = points.assign(speed_up=_speed_ups(points, selection))
         base = selection.label("series", spec.base)
         where = "Over the bars" if _are_written(points) else "In the table"
-        shown += f" {where}: speed-up over {base}, of the {center(points)}s."
+        what = "speed-up over" if quantity.is_speed else "how many times less than"
+        shown += f" {where}: {what} {base}, of the {center(points)}s."
     return chart(selection, points, shown + ax.scales_note(points, HEIGHTS))
 
 

@@ -16,7 +16,7 @@ from harness.report import house_style as style
 from harness.report.charts import axes as ax
 from harness.report.charts import layout
 from harness.report.charts.chart import Chart, chart
-from harness.report.charts.medians import medians
+from harness.report.charts.medians import center, medians
 from harness.report.charts.select import Selection
 from harness.units import digits
 
@@ -35,7 +35,7 @@ KEYS: Final = ("panel", "x", "y")
 def plan(selection: Selection) -> Chart:
     """Return the figure with the median of each cell."""
     points = medians(selection, KEYS, "quartiles")
-    return chart(selection, points, f"{selection.quantity.label}: medians.")
+    return chart(selection, points, f"{selection.quantity.label}: {center(points)}s.")
 
 
 def draw(chart: Chart) -> Figure:

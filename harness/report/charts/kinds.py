@@ -14,9 +14,11 @@ from harness.report.charts import (
     ecdf,
     grouped_bars,
     heat_map,
+    histogram,
     lines,
     scatter,
     stacked_bars,
+    timeline,
 )
 from harness.report.charts.chart import Chart
 from harness.report.charts.select import Selection, select
@@ -38,6 +40,8 @@ KINDS: Final[Mapping[Kind, _Kind]] = {
     "scatter": _Kind(scatter.plan, scatter.draw),
     "ecdf": _Kind(ecdf.plan, ecdf.draw),
     "anytime": _Kind(anytime.plan, anytime.draw),
+    "timeline": _Kind(timeline.plan, timeline.draw),
+    "histogram": _Kind(histogram.plan, histogram.draw),
 }
 
 

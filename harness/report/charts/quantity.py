@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from harness.errors import InputError, nearest
 from harness.units import scale_of
 
 NOTED: Final = "extra."
-"""Prefix of a number that a benchmark noted beside its sample."""
+"""Prefix of a number, or a list of them, that a benchmark noted beside its sample."""
 
 _COLUMNS: Final = {
     "gb_per_s": ("Throughput", "GB/s"),
@@ -40,6 +42,11 @@ class Quantity:
     def more_is_better(self) -> bool:
         """Whether a speed-up is own over base; of times and other amounts it is base over own."""
         return self.name in _MORE_IS_BETTER
+
+    @property
+    def is_speed(self) -> bool:
+        """Whether a ratio of two is a speed-up: of times or of throughputs."""
+        return self.more_is_better or self.unit == "seconds"
 
     @property
     def better(self) -> str:
@@ -97,8 +104,58 @@ def numbers_of(name: str, rows: pd.DataFrame) -> pd.Series[float]:
     return found
 
 
+def lists_of(name: str, rows: pd.DataFrame) -> pd.Series[Any]:
+    """Return the list of numbers that each sample noted, as an array; None where it has none.
+
+    Raises:
+        InputError: no sample has it, or one has something else there; the text names the case.
+    """
+    if not name.startswith(NOTED):
+        raise InputError(f"{name} is one number a sample: expected a list of them, {NOTED}<name>")
+    key = name.removeprefix(NOTED)
+    noted = [item.get(key) if isinstance(item, Mapping) else None for item in rows["extra"]]
+    found = [
+        None if item is None else _array(item, f"{case}: {name}")
+        for item, case in zip(noted, rows["case"], strict=True)
+    ]
+    if all(item is None for item in found):
+        names = _noted_lists(rows["extra"])
+        hint = f"; the samples have {', '.join(names)}" if names else ""
+        raise InputError(f"no sample has the list {name}{nearest(name, names) or hint}")
+    return pd.Series(found, index=rows.index, dtype=object)
+
+
+def _array(noted: Any, where: str) -> npt.NDArray[np.float64]:
+    """Return a noted list of numbers; one of none would be no line and no bar."""
+    if not isinstance(noted, Sequence) or isinstance(noted, str):
+        raise InputError(f"{where}: found {noted!r:.40}, expected a list of numbers")
+    if not noted:
+        raise InputError(f"{where}: found an empty list, expected a list of numbers")
+    for place, item in enumerate(noted):
+        is_number = isinstance(item, int | float) and not isinstance(item, bool)
+        if not is_number or not math.isfinite(item):
+            raise InputError(f"{where}[{place}]: found {item!r:.40}, expected a number")
+    return np.asarray(noted, dtype=np.float64)
+
+
+def _noted_lists(column: Iterable[Any]) -> list[str]:
+    """Return the lists that any of the samples notes, as figures name them."""
+    names = {
+        str(name)
+        for noted in column
+        if isinstance(noted, Mapping)
+        for name, item in noted.items()
+        if isinstance(item, list)
+    }
+    return [NOTED + name for name in sorted(names)]
+
+
 def _noted(key: str) -> tuple[str, str]:
-    """Return label and unit of a noted number, whose name may end in its unit."""
+    """Return label and unit of a noted number, whose name may be or end in its unit."""
+    if key == "seconds":
+        return "Time", key
+    if key == "bytes":
+        return "Bytes", key
     for unit in ("seconds", "bytes"):
         if key.endswith(f"_{unit}"):
             return _words(key.removesuffix(f"_{unit}")), unit

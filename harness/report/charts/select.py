@@ -11,7 +11,7 @@ import pandas as pd
 from harness.errors import InputError, nearest
 from harness.figure_spec import FigureSpec
 from harness.report.charts.comparable import require_comparable
-from harness.report.charts.quantity import Quantity, numbers_of, quantity_of
+from harness.report.charts.quantity import Quantity, lists_of, numbers_of, quantity_of
 from harness.report.table import PARAM, Results, RunFacts, param_columns, usable
 from harness.report.work import CACHE_STATES
 from harness.units import count
@@ -23,7 +23,10 @@ _NEEDED: Final[Mapping[str, tuple[str, ...]]] = {
     "lines": ("x",),
     "heat_map": ("x", "y"),
     "scatter": ("x",),
+    "timeline": ("x",),
 }
+_OF_LISTS: Final = frozenset({"timeline", "histogram"})
+"""Kinds that draw lists which were noted, an array a sample, in place of a number a sample."""
 
 
 @dataclass(frozen=True)
@@ -33,10 +36,11 @@ class Selection:
     spec: FigureSpec
     rows: pd.DataFrame
     """Usable samples: the table's columns, one for each of `ROLES` (empty text where the figure
-    has no such parameter), ``number`` (the drawn quantity), and of a scatter ``across``."""
+    has no such parameter), ``number`` (the drawn quantity), and of a scatter ``across``; of a
+    timeline both are arrays, of a histogram ``number`` is one."""
     quantity: Quantity
     across: Quantity | None
-    """Of a scatter, the quantity on the horizontal axis."""
+    """Of a scatter or a timeline, the quantity on the horizontal axis."""
     orders: Mapping[str, tuple[Any, ...]]
     """The values of each role in the order they are drawn."""
     gaps: pd.DataFrame
@@ -70,8 +74,8 @@ class Selection:
 
 
 def roles(spec: FigureSpec) -> dict[str, str | None]:
-    """Return the parameter of each role; of a scatter, ``x`` is a quantity and no parameter."""
-    x = None if spec.kind == "scatter" else spec.x
+    """Return the parameter of each role; an ``x`` that is a quantity is none."""
+    x = None if spec.x_is_quantity else spec.x
     return {"panel": spec.panel, "x": x, "series": spec.series, "y": spec.y}
 
 
@@ -113,12 +117,13 @@ def _with_numbers(
     results: Results,
     runs: tuple[RunFacts, ...],
 ) -> Selection:
+    find = lists_of if spec.kind in _OF_LISTS else numbers_of
     across = None
-    if spec.kind == "scatter" and spec.x is not None:
+    if spec.x_is_quantity and spec.x is not None:
         across = quantity_of(spec.x, good, spec.labels)
-        good = good.assign(across=numbers_of(spec.x, good))
+        good = good.assign(across=find(spec.x, good))
     quantity = quantity_of(spec.value, good, spec.labels)
-    good = good.assign(number=numbers_of(spec.value, good))
+    good = good.assign(number=find(spec.value, good))
     settings = set(good["setting"])
     differing = (line for name in settings for line in results.differences.get(name, ()))
     return Selection(
@@ -139,6 +144,10 @@ def _require_axes(spec: FigureSpec) -> None:
     for axis in _NEEDED.get(spec.kind, ()):
         if getattr(spec, axis) is None:
             raise InputError(f"{spec.kind} needs {axis} = the name of a parameter or quantity")
+    if spec.kind == "histogram" and spec.x is not None:
+        raise InputError(f"histogram has no x: its bars stand over the numbers of {spec.value}")
+    if spec.thresholds and spec.kind != "timeline":
+        raise InputError(f"thresholds are for kind = timeline, and this one is {spec.kind}")
     if spec.base is not None and spec.series is None:
         raise InputError("base names a value of series, and there is no series")
 
