@@ -188,7 +188,7 @@ class RedisLoader(FormatLoader):
     def __init__(self, *, durable: bool) -> None:
         from bench_core.formats.redis_server import Redis
 
-        self.address = _redis_address(process_folder(), durable)
+        self.address = redis_address(process_folder(), durable)
         super().__init__(Redis(self.address))
 
     def remove(self, path: Path) -> None:
@@ -233,7 +233,8 @@ def read_through(tensors: Tensors) -> None:
 
 
 @functools.cache
-def _redis_address(folder: Path, durable: bool) -> str:
+def redis_address(folder: Path, durable: bool) -> str:
+    """Return the address of a Redis server of this process; one that is durable has a folder."""
     from bench_core.formats.redis_process import redis_server
     from bench_core.optional import require
 

@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
-from bench_core.weight_transfer import birthday, layers, lineage
+from bench_core.weight_transfer import (
+    applications,
+    birthday,
+    evolution,
+    layers,
+    lineage,
+    methods,
+    spaces,
+    tasks,
+)
 from bench_core.weight_transfer.errors import (
+    EvolutionError,
     GraphError,
     ModelExistsError,
     RetiredError,
     SpaceError,
     StoreError,
+    TaskError,
     UnknownModelError,
 )
 from bench_core.weight_transfer.graphs import (
@@ -34,12 +45,15 @@ from bench_core.weight_transfer.prefix_index import PrefixIndex
 from bench_core.weight_transfer.puts import PutResult
 from bench_core.weight_transfer.records import ModelRecord
 from bench_core.weight_transfer.store import LayerStore
+from bench_core.weight_transfer.stores.opening import open_store
 from bench_core.weight_transfer.sweeping import Swept, sweep
 from bench_core.weight_transfer.torch_graph import graph_of, tensor_names
+from bench_core.weight_transfer.trainer import TrainedModel, TrainingPlan, TransferTrainer
 
 __all__ = [
     "MEASURES",
     "ArchitectureGraph",
+    "EvolutionError",
     "GraphError",
     "Layer",
     "LayerStore",
@@ -55,21 +69,31 @@ __all__ = [
     "SpaceError",
     "StoreError",
     "Swept",
+    "TaskError",
     "TensorId",
+    "TrainedModel",
+    "TrainingPlan",
+    "TransferTrainer",
     "UnknownModelError",
+    "applications",
     "birthday",
     "by_frontier",
     "by_intersection",
     "coverage",
+    "evolution",
     "expected_transfer",
     "graph_of",
     "layers",
     "lineage",
     "materialise",
+    "methods",
     "mutate",
+    "open_store",
     "position_weights",
     "sequential",
+    "spaces",
     "sweep",
+    "tasks",
     "tensor_id",
     "tensor_names",
     "weight",

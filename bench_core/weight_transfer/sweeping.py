@@ -53,7 +53,7 @@ def _stale_holds(store: LayerStore) -> tuple[int, int]:
     # Listed before the records: a put that ends in between is seen to have ended.
     holds = [hold for shard in store.shards for hold in shard.leftovers().holds]
     kept = frozenset().union(*(shard.leftovers().tokens for shard in store.shards))
-    retired = {store.record(model).token for shard in store.shards for model in shard.models(True)}
+    retired = _retired_tokens(store)
     stale = [
         hold
         for hold in holds
@@ -64,10 +64,14 @@ def _stale_holds(store: LayerStore) -> tuple[int, int]:
 
 
 def _unpublished(store: LayerStore) -> int:
-    count = 0
-    for shard in store.shards:
-        for token in shard.leftovers().unpublished:
-            if is_dead(token):
-                shard.discard(token)
-                count += 1
-    return count
+    """Remove bytes that no record names; also of a retirement that did not come to remove them."""
+    left = [(shard, token) for shard in store.shards for token in shard.leftovers().unpublished]
+    retired = _retired_tokens(store) if left else set()
+    stale = [(shard, token) for shard, token in left if token in retired or is_dead(token)]
+    for shard, token in stale:
+        shard.discard(token)
+    return len(stale)
+
+
+def _retired_tokens(store: LayerStore) -> set[str]:
+    return {store.record(model).token for shard in store.shards for model in shard.models(True)}

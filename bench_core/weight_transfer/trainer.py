@@ -16,7 +16,7 @@ from bench_core.weight_transfer.methods.base import Stored, TransferMethod
 from bench_core.weight_transfer.network import Network
 from bench_core.weight_transfer.prefix import Match
 from bench_core.weight_transfer.stamps import Stamps
-from bench_core.weight_transfer.tasks import Task
+from bench_core.weight_transfer.tasks import Items, Task
 
 _EVALUATED_AT_ONCE: Final = 1024
 
@@ -226,18 +226,7 @@ class TransferTrainer:
         return torch.optim.Adam(parameters, lr=self.plan.learning_rate, fused=True)
 
     def _evaluated(self, network: Network) -> float:
-        network.eval()
-        with torch.no_grad():
-            outputs = torch.cat(
-                [
-                    network(tuple(x[start : start + _EVALUATED_AT_ONCE] for x in inputs))
-                    for inputs in [self._validation.inputs]
-                    for start in range(0, len(self._validation), _EVALUATED_AT_ONCE)
-                ]
-            )
-            if not outputs.isfinite().all() or not _is_finite(network):
-                return -math.inf
-            return self.task.score(outputs, self._validation.targets)
+        return _scored(network, self._validation, self.task)
 
     def _store(
         self,
@@ -254,6 +243,31 @@ class TransferTrainer:
         stored = self.method.store(model, network.graph, state, match=match, accuracy=accuracy)
         stamps.end_both("store_data", "store_meta", stored.meta_ns)
         return stored
+
+
+def score(graph: ArchitectureGraph, tensors: Mapping[str, torch.Tensor], task: Task) -> float:
+    """Return what a model with these weights scores on the validation items, as when trained.
+
+    Minus infinity if a weight or an output is not finite. On the CPU the same bits for the same
+    number of threads.
+    """
+    network = Network(graph)
+    network.load_state_dict(dict(tensors))
+    return _scored(network, task.validation, task)
+
+
+def _scored(network: Network, items: Items, task: Task) -> float:
+    network.eval()
+    with torch.no_grad():
+        outputs = torch.cat(
+            [
+                network(tuple(x[start : start + _EVALUATED_AT_ONCE] for x in items.inputs))
+                for start in range(0, len(items), _EVALUATED_AT_ONCE)
+            ]
+        )
+    if not outputs.isfinite().all() or not _is_finite(network):
+        return -math.inf
+    return task.score(outputs, items.targets)
 
 
 def _is_finite(network: Network) -> bool:

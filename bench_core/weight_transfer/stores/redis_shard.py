@@ -5,6 +5,7 @@ Any number of processes and hosts may use it; none waits for another but for the
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, Final
@@ -31,6 +32,7 @@ from bench_core.weight_transfer.graphs import TensorId
 from bench_core.weight_transfer.records import ModelRecord
 from bench_core.weight_transfer.stores import redis_scripts
 from bench_core.weight_transfer.stores.history import decode_change, encode_change
+from bench_core.weight_transfer.stores.redis_connection import connect_once, refuse_eviction
 from bench_core.weight_transfer.stores.shard import Change, Hold, Leftovers, Shard, Usage
 
 _HISTORY_WINDOW: Final = 4096
@@ -58,15 +60,9 @@ class RedisShard(Shard):
         self.address = address
         self.prefix = prefix
         self._redis: Any = require("redis", "storage")
-        self._connection = PerProcess(self._connect)
+        self._connection = PerProcess(functools.partial(connect_once, address))
         with self._errors() as client:
-            memory = client.info("memory")
-        policy = str(memory.get("maxmemory_policy"))
-        if memory.get("maxmemory") and policy.startswith("allkeys"):
-            raise StoreError(
-                f"{address}: the Redis server evicts keys when its memory is full "
-                f"(maxmemory-policy {policy}); set maxmemory-policy noeviction"
-            )
+            refuse_eviction(address, client)
 
     def write(self, token: str, tensors: Mapping[TensorId, torch.Tensor]) -> int:
         """Send the values, after a note of what will be there."""
@@ -204,18 +200,6 @@ class RedisShard(Shard):
         client = self._connection.release()
         if client is not None:
             client.close()
-
-    def _connect(self) -> Any:
-        retry: Any = require("redis.retry", "storage")
-        backoff: Any = require("redis.backoff", "storage")
-        try:
-            # Sent once: of a step whose answer was lost nobody knows whether it was taken.
-            return redis_client.connect(self.address, retry=retry.Retry(backoff.NoBackoff(), 0))
-        except ValueError as error:
-            raise StoreError(
-                f"no address of a Redis server: {self.address!r} ({error}), expected "
-                "redis://host:port or unix:///path/to/socket"
-            ) from error
 
     @contextmanager
     def _errors(self) -> Iterator[Any]:
