@@ -33,12 +33,13 @@ def redis_address() -> str:
 ENGINES: dict[str, Callable[[Path], Sequence[Shard]]] = {
     "memory": lambda folder: [MemoryShard()],
     "memory of three": lambda folder: [MemoryShard() for _ in range(3)],
-    "files": lambda folder: [FileShard(folder)],
+    "files": lambda folder: [FileShard(folder, small_bytes=0)],
+    "ledger": lambda folder: [FileShard(folder)],
     "lmdb": lambda folder: [LmdbShard(folder)],
     "lmdb of two": lambda folder: [LmdbShard(folder / str(n)) for n in range(2)],
     "redis": lambda folder: [RedisShard(redis_address(), str(folder))],
     "redis of two": lambda folder: [RedisShard(redis_address(), f"{folder}/{n}") for n in range(2)],
-    "files of two": lambda folder: [FileShard(folder / str(n)) for n in range(2)],
+    "files of two": lambda folder: [FileShard(folder / str(n), small_bytes=300) for n in range(2)],
 }
 
 

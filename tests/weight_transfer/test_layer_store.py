@@ -294,7 +294,7 @@ def _dying(shard: Shard, countdown: list[int]) -> Shard:
 
 
 @pytest.mark.parametrize(
-    "engine", ["files", "files of two", "lmdb", "lmdb of two", "redis", "redis of two"]
+    "engine", ["files", "ledger", "files of two", "lmdb", "lmdb of two", "redis", "redis of two"]
 )
 @pytest.mark.parametrize("step", range(10))
 def test_a_process_killed_between_any_two_steps_leaves_nothing_after_a_sweep(

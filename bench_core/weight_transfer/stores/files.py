@@ -2,7 +2,8 @@
 
 Layout of its folder: ``ledger.sqlite`` and ``segments/<token>.safetensors``, the tensors under
 their ids in hexadecimal. One file a put, because many small files cost many syncs; a tensor that
-nobody holds any more becomes a hole in it, and the file goes with its last tensor.
+nobody holds any more becomes a hole in it, and the file goes with its last tensor. A put of few
+bytes has no file: they lie in the ledger and are synced with the record.
 """
 
 from __future__ import annotations
@@ -21,28 +22,34 @@ from bench_core.formats.direct import workers
 from bench_core.formats.direct.header import read_header
 from bench_core.formats.direct.open_file import OpenFile
 from bench_core.formats.direct.writer import write_file
+from bench_core.formats.dtypes import byte_view, on_host
 from bench_core.layer_loading import load_into
 from bench_core.snapshots.folders import make_folder, sync_folders
 from bench_core.weight_transfer.errors import RetiredError, StoreError
 from bench_core.weight_transfer.graphs import TensorId
 from bench_core.weight_transfer.records import ModelRecord
+from bench_core.weight_transfer.stores.filling import fill
 from bench_core.weight_transfer.stores.ledger import Ledger
 from bench_core.weight_transfer.stores.shard import Change, Leftovers, Shard, Usage
 
 _SUFFIX: Final = ".safetensors"
 _KEEP_SIZE_AND_PUNCH_HOLE: Final = 1 | 2
 _BLOCK: Final = 4096
+SMALL_BYTES: Final = 64 << 10
+"""Of a put whose tensors go into the ledger. A file costs two syncs more, the ledger a second copy
+of the bytes."""
 
 
 class FileShard(Shard):
     """Records in SQLite, tensors in files, all durable when a call returns."""
 
-    def __init__(self, folder: Path, policy: str = "auto") -> None:
+    def __init__(self, folder: Path, policy: str = "auto", small_bytes: int = SMALL_BYTES) -> None:
         """Open a folder, or make it.
 
         Args:
             folder: on a disk of this machine.
             policy: how tensors are read, see `bench_core.layer_loading.load`.
+            small_bytes: up to so many a put goes into the ledger, without a file.
 
         Raises:
             StoreError: it can't be made, or is none.
@@ -50,6 +57,9 @@ class FileShard(Shard):
         self.folder = folder
         self._segments = folder / "segments"
         self._policy = policy
+        self._small_bytes = small_bytes
+        self._small: dict[str, dict[TensorId, bytes]] = {}
+        """Few bytes that wait for their record, by token."""
         try:
             make_folder(self._segments)
         except SaveError as error:
@@ -57,7 +67,16 @@ class FileShard(Shard):
         self._ledger = Ledger(folder / "ledger.sqlite")
 
     def write(self, token: str, tensors: Mapping[TensorId, torch.Tensor]) -> int:
-        """Write one file; its bytes and its name are on the device when this returns."""
+        """Write one file; its bytes and its name are on the device when this returns.
+
+        Few bytes only become durable with their record: nobody could see them before.
+        """
+        if sum(tensor.nbytes for tensor in tensors.values()) <= self._small_bytes:
+            self._small[token] = {
+                key: byte_view(on_host(tensor.detach())).tobytes()
+                for key, tensor in tensors.items()
+            }
+            return sum(tensor.nbytes for tensor in tensors.values())
         path = self._path(token)
         try:
             write_file(path, {key.hex(): tensor.detach() for key, tensor in tensors.items()})
@@ -73,6 +92,7 @@ class FileShard(Shard):
 
     def discard(self, token: str) -> None:
         """Remove the file, unless a record names it."""
+        self._small.pop(token, None)
         if not self._ledger.counted(token):
             self._path(token).unlink(missing_ok=True)
 
@@ -88,8 +108,11 @@ class FileShard(Shard):
         return freed
 
     def publish(self, record: ModelRecord) -> None:
-        """Take up the record, and the file if there is one."""
-        self._ledger.publish(record, has_segment=self._path(record.token).exists())
+        """Take up the record, and the file or the few bytes if there are any."""
+        small = self._small.get(record.token, {})
+        has_segment = not small and self._path(record.token).exists()
+        self._ledger.publish(record, has_segment, small)
+        self._small.pop(record.token, None)
 
     def withdraw(self, model: int) -> bool:
         """Note that the model went."""
@@ -129,7 +152,7 @@ class FileShard(Shard):
         # Asked for after the files: what was published meanwhile is seen to be.
         published = self._ledger.segments()
         return Leftovers(
-            unpublished=tuple(token for token in files if token not in published),
+            unpublished=(*self._small, *(token for token in files if token not in published)),
             holds=self._ledger.holds(),
             pins=self._ledger.pins(),
             tokens=self._ledger.kept_tokens(),
@@ -143,14 +166,19 @@ class FileShard(Shard):
         return self._segments / f"{token}{_SUFFIX}"
 
     def _read(self, owner: int, destinations: Mapping[TensorId, torch.Tensor]) -> None:
-        path = self._path(self._ledger.segment(owner, list(destinations)))
+        found = self._ledger.find(owner, list(destinations))
+        if not isinstance(found, str):
+            for key, tensor in destinations.items():
+                fill(tensor, found[key], owner)
+            return
+        path = self._path(found)
         into = {key.hex(): tensor for key, tensor in destinations.items()}
         try:
             load_into(into, path, list(into), policy=self._policy)
         except FileNotFoundError as error:
             raise RetiredError(f"{path}: the tensors of model {owner} are gone") from error
         # What is counted now was so all along; else a hole may have been read.
-        self._ledger.segment(owner, list(destinations))
+        self._ledger.find(owner, list(destinations))
 
     def _erase(self, token: str) -> None:
         """Give the room of a file back as far as nobody holds its tensors.

@@ -29,6 +29,8 @@ CREATE TABLE IF NOT EXISTS models (id INTEGER PRIMARY KEY, body BLOB NOT NULL, n
 CREATE TABLE IF NOT EXISTS history (point INTEGER PRIMARY KEY AUTOINCREMENT,
     model INTEGER NOT NULL, retired INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS segments (owner INTEGER PRIMARY KEY, token TEXT NOT NULL UNIQUE);
+CREATE TABLE IF NOT EXISTS small (owner INTEGER, tensor BLOB, data BLOB NOT NULL,
+    PRIMARY KEY (owner, tensor));
 CREATE TABLE IF NOT EXISTS counts (owner INTEGER, tensor BLOB, holders INTEGER NOT NULL,
     nbytes INTEGER NOT NULL, PRIMARY KEY (owner, tensor)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS holds (owner INTEGER, token TEXT, tensors BLOB NOT NULL,
@@ -91,17 +93,28 @@ class Ledger:
             left = db.execute("SELECT 1 FROM counts WHERE owner = ? LIMIT 1", (owner,)).fetchone()
             if left is None:
                 db.execute("DELETE FROM segments WHERE owner = ?", (owner,))
+            if freed and segment is None:
+                db.execute(
+                    "DELETE FROM small WHERE owner = ?1 AND tensor NOT IN "
+                    "(SELECT tensor FROM counts WHERE owner = ?1)",
+                    (owner,),
+                )
         return sum(row[0] for row in freed), segment[0] if freed and segment else None
 
-    def publish(self, record: ModelRecord, has_segment: bool) -> None:
-        """See `Shard.publish`."""
+    def publish(
+        self, record: ModelRecord, has_segment: bool, small: Mapping[TensorId, bytes]
+    ) -> None:
+        """See `Shard.publish`; the model's bytes lie in a segment, or come here with the record."""
         with self._transaction() as db:
             if db.execute("SELECT 1 FROM models WHERE id = ?", (record.id,)).fetchone():
                 raise ModelExistsError(f"the store has or had a model {record.id}; take another id")
             if has_segment:
+                db.execute("INSERT INTO segments VALUES (?, ?)", (record.id, record.token))
+            rows = [(record.id, tensor, data) for tensor, data in small.items()]
+            db.executemany("INSERT INTO small VALUES (?, ?, ?)", rows)
+            if has_segment or small:
                 own = record.by_owner[record.id]
                 sizes = _sizes(record)
-                db.execute("INSERT INTO segments VALUES (?, ?)", (record.id, record.token))
                 db.executemany(
                     "INSERT INTO counts VALUES (?, ?, 1, ?)",
                     [(record.id, tensor, sizes[tensor]) for tensor in own],
@@ -177,19 +190,20 @@ class Ledger:
         ]
         return (rows[-1][0] if rows else since), changes
 
-    def segment(self, owner: int, tensors: Sequence[TensorId]) -> str:
-        """Return the token of the bytes of an owner's tensors, all of which are counted.
+    def find(self, owner: int, tensors: Sequence[TensorId]) -> str | Mapping[TensorId, bytes]:
+        """Return the token of the file with an owner's tensors, or the small ones themselves.
 
         Raises:
-            RetiredError: one is not.
+            RetiredError: one is not counted any more.
         """
         with self._reading() as db:
             row = db.execute("SELECT token FROM segments WHERE owner = ?", (owner,)).fetchone()
-            counted = db.execute("SELECT tensor FROM counts WHERE owner = ?", (owner,))
-            there = {tensor for (tensor,) in counted}
-        if row is None or not there.issuperset(tensors):
+            table, value = ("small", "data") if row is None else ("counts", "NULL")
+            query = f"SELECT tensor, {value} FROM {table} WHERE owner = ?"
+            there = dict(db.execute(query, (owner,)).fetchall())
+        if not there.keys() >= set(tensors):
             raise RetiredError(f"{self._path}: a tensor of model {owner} is not there any more")
-        return str(row[0])
+        return there if row is None else str(row[0])
 
     def counted(self, token: str) -> frozenset[TensorId]:
         """Return those tensors of published bytes that anybody holds; none where nobody does."""

@@ -12,10 +12,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
 import torch
 
-from bench_core.errors import CorruptFileError, SaveError
+from bench_core.errors import SaveError
 from bench_core.formats.direct.per_process import PerProcess
 from bench_core.formats.dtypes import byte_view, on_host
 from bench_core.optional import require
@@ -28,6 +27,7 @@ from bench_core.weight_transfer.errors import (
 )
 from bench_core.weight_transfer.graphs import NAME_BYTES, TensorId
 from bench_core.weight_transfer.records import ModelRecord
+from bench_core.weight_transfer.stores.filling import fill
 from bench_core.weight_transfer.stores.history import decode_change, decode_model, encode_change
 from bench_core.weight_transfer.stores.lmdb_tables import Environment, Transaction
 from bench_core.weight_transfer.stores.shard import Change, Hold, Leftovers, Shard, Usage
@@ -197,7 +197,7 @@ class LmdbShard(Shard):
                     value = table.get(_TENSORS, token + key) if token else None
                     if value is None or not table.get("counts", _NUMBER.pack(owner) + key):
                         raise RetiredError(f"a tensor of model {owner} is not there any more")
-                    _fill(destination, value, owner)
+                    fill(destination, value, owner)
 
     def usage(self) -> Usage:
         """Count what is here."""
@@ -267,21 +267,6 @@ class LmdbShard(Shard):
 
     def _reading(self) -> Any:
         return self._transaction(write=False)
-
-
-def _fill(destination: torch.Tensor, value: Any, owner: int) -> None:
-    if len(value) != destination.nbytes:
-        raise CorruptFileError(
-            f"a tensor of model {owner} has {len(value)} bytes, {destination.dtype} "
-            f"{list(destination.shape)} has {destination.nbytes}"
-        )
-    if destination.device.type == "cpu" and destination.is_contiguous():
-        byte_view(destination.detach())[:] = np.frombuffer(value, np.uint8)
-        return
-    staged = torch.empty(destination.shape, dtype=destination.dtype)
-    byte_view(staged)[:] = np.frombuffer(value, np.uint8)
-    with torch.no_grad():
-        destination.copy_(staged)
 
 
 def _numbered(key: bytes) -> tuple[int, str]:
