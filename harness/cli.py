@@ -26,6 +26,10 @@ COMMANDS: Final = {
         "harness.commands.search",
         "rank a folder of models by how well they suit a data set",
     ),
+    "evolve": (
+        "harness.commands.evolve",
+        "search an architecture whose candidates take over each other's weights",
+    ),
     "birthday": (
         "harness.commands.birthday",
         "estimate what a new architecture has in common with stored ones",

@@ -14,7 +14,7 @@ import pytest
 from evolution_cases import SETTINGS, history, setup
 
 from bench_core.errors import CorruptFileError, UnknownNameError
-from bench_core.weight_transfer import ModelExistsError, spaces
+from bench_core.weight_transfer import ModelExistsError, SpaceError, spaces
 from bench_core.weight_transfer.errors import EvolutionError, TaskError
 from bench_core.weight_transfer.evolution import (
     AgingEvolution,
@@ -246,6 +246,8 @@ def test_what_cannot_be_is_refused() -> None:
         Evolution(in_flight=0)
     with pytest.raises(EvolutionError, match="donors 'worst'"):
         Evolution(donors="worst")  # type: ignore[arg-type]
+    with pytest.raises(SpaceError, match="beta is 0.5"):
+        search(setup(), replace(SETTINGS, beta=0.5))
     with pytest.raises(UnknownNameError, match="did you mean 'serial'"):
         search(setup(), SETTINGS, engine="serail")
     with pytest.raises(EvolutionError, match="cannot see models in memory"):

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from bench_core.weight_transfer.evolution.settings import Candidate, Evolution
-from bench_core.weight_transfer.mutation import mutate
+from bench_core.weight_transfer.mutation import mutate, position_weights
 from bench_core.weight_transfer.spaces.base import SearchSpace
 
 
@@ -37,6 +37,12 @@ class AgingEvolution:
     """
 
     def __init__(self, space: SearchSpace, settings: Evolution) -> None:
+        """Begin with nobody.
+
+        Raises:
+            SpaceError: the space cannot be mutated, or not with this beta.
+        """
+        position_weights(space, settings.beta)  # refuses now what no mutation could do later
         self._space = space
         self._settings = settings
         self._population: deque[Individual] = deque()
