@@ -246,7 +246,7 @@ def test_what_cannot_be_is_refused() -> None:
         Evolution(in_flight=0)
     with pytest.raises(EvolutionError, match="donors 'worst'"):
         Evolution(donors="worst")  # type: ignore[arg-type]
-    with pytest.raises(SpaceError, match="beta is 0.5"):
+    with pytest.raises(SpaceError, match=r"beta is 0\.5"):
         search(setup(), replace(SETTINGS, beta=0.5))
     with pytest.raises(UnknownNameError, match="did you mean 'serial'"):
         search(setup(), SETTINGS, engine="serail")
