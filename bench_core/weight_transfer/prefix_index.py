@@ -6,7 +6,8 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from bench_core.weight_transfer.graphs import ArchitectureGraph, Name
-from bench_core.weight_transfer.prefix import Match, Measure, weight
+from bench_core.weight_transfer.prefix import Match, Measure
+from bench_core.weight_transfer.prefix_query import PrefixQuery, RankedMatch
 
 _NEVER = float("-inf")
 
@@ -95,16 +96,21 @@ class PrefixIndex:
 
         Models in ``exclude`` are passed over, in time linear in those that have the same layers.
 
+        Raises:
+            UnknownNameError: there is no such measure.
+        """
+        found = self.answer(PrefixQuery.of(child, measure), exclude)
+        return None if found is None else found.match
+
+    def answer(self, query: PrefixQuery, exclude: Collection[int] = ()) -> RankedMatch | None:
+        """Return the same as `best`, comparable with what other indexes answer.
+
         The layers are looked up from the last to the first. Where a layer has all before it in its
         cone, whoever has it has all of them: the preferred one is at hand, and the search ends.
         So a chain takes one look-up for each layer that nobody has, and one more. Elsewhere each
         model that has the layer is scored, until no other can have as much.
-
-        Raises:
-            UnknownNameError: there is no such measure.
         """
-        weights = [weight(layer, measure) for layer in child.layers]
-        names, cones = child.names, child.cones
+        names, weights, cones = query.names, query.weights, query.cones
         bound = sum(weights)
         best: tuple[int, tuple[float, int]] | None = None
         seen: set[int] = set()
@@ -127,9 +133,10 @@ class PrefixIndex:
             bound -= weights[v]
         if best is None:
             return None
-        donor = -best[1][1]
-        has = self._entries[donor].names
-        return Match(donor, tuple(v for v, name in enumerate(names) if name in has), best[0])
+        score, (accuracy, smaller) = best
+        has = self._entries[-smaller].names
+        positions = tuple(v for v, name in enumerate(names) if name in has)
+        return RankedMatch(Match(-smaller, positions, score), accuracy)
 
     def coverage(self, child: ArchitectureGraph) -> tuple[int, ...]:
         """Return the child's layers that any model has: what several donors could give."""

@@ -41,7 +41,7 @@ CREATE TABLE IF NOT EXISTS pins (model INTEGER, token TEXT, PRIMARY KEY (model, 
 
 
 class Ledger:
-    """Transactions over one shard's metadata, durable when they return.
+    """Transactions over one shard's metadata, durable when they return, but for pins.
 
     Any number of processes and threads of one machine; a file system that several machines mount
     does not give SQLite the locks that it needs.
@@ -145,14 +145,14 @@ class Ledger:
 
     def pin(self, model: int, token: str) -> None:
         """See `Shard.pin`."""
-        with self._transaction() as db:
+        with self._transaction(is_durable=False) as db:
             if self._is_retired(db, model):
                 raise RetiredError(f"model {model} is retired; ask for another donor")
             db.execute("INSERT OR IGNORE INTO pins VALUES (?, ?)", (model, token))
 
     def unpin(self, model: int, token: str) -> bool:
         """See `Shard.unpin`."""
-        with self._transaction() as db:
+        with self._transaction(is_durable=False) as db:
             done = db.execute("DELETE FROM pins WHERE model = ? AND token = ?", (model, token))
             if not done.rowcount or self._is_pinned(db, model):
                 return False
@@ -270,7 +270,6 @@ class Ledger:
             self._path, timeout=_PATIENCE_S, isolation_level=None, check_same_thread=False
         )
         connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = FULL")  # a commit is on the device
         connection.executescript(_SCHEMA)
         return connection
 
@@ -283,9 +282,14 @@ class Ledger:
                 raise StoreError(f"{self._path}: {error}; is it a layer store's ledger?") from error
 
     @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
-        """Give the connection within a transaction that is undone when anything is raised."""
+    def _transaction(self, is_durable: bool = True) -> Iterator[sqlite3.Connection]:
+        """Give the connection within a transaction that is undone when anything is raised.
+
+        One that is not durable outlives its process, but not the machine: enough for a pin, which
+        means nothing without the process that has it.
+        """
         with self._reading() as db:
+            db.execute(f"PRAGMA synchronous = {'FULL' if is_durable else 'NORMAL'}")
             db.execute("BEGIN IMMEDIATE")
             try:
                 yield db
