@@ -32,23 +32,9 @@ UMBRELLAS = {
 }
 """Sections that hold all of their file's."""
 
-CASES = {f"W{number}" for number in (1, 2, 3, 4, 7, 8, 9, 10, 11)}
+CASES = {f"W{number}" for number in range(1, 12)}
 CASES |= {f"L{number}" for number in range(1, 11)}
-"""What is to be known of writes and loads; W5 and W6 need the incremental store."""
-
-NOTED = {
-    "phases": {"save": 1.0, "load": 2.0},
-    "fairness": 1.1,
-    "bytes_on_disk": 4096,
-    "output_megabytes": 1.5,
-    "parameter_megabytes": 2.5,
-    "spearman": 0.5,
-    "accuracy": 0.75,
-    "epoch_seconds": 4.5,
-    "milliseconds_per_item": 3.5,
-    "blocks_bound_by_reading": 2,
-}
-"""What figures draw beside the times."""
+"""What is to be known of writes and loads."""
 
 
 @functools.cache
@@ -71,7 +57,19 @@ def siblings(name: str) -> list[str]:
     return sorted(own | set([extended] if isinstance(extended, str) else extended) - {name})
 
 
-def sample(turn: Turn, cell: str) -> Record:
+def noted(figures: list[FigureSpec], benchmark: str) -> dict[str, object]:
+    """What a benchmark would note beside its times, as far as figures draw it."""
+    found: dict[str, object] = {"phases": {"save": 1.0, "load": 2.0}}
+    for spec in figures:
+        quantities = [spec.value, spec.x or ""] if spec.x_is_quantity else [spec.value]
+        for quantity in quantities:
+            if quantity.startswith("extra.") and spec.benchmark in (None, benchmark):
+                is_list = spec.kind in ("timeline", "histogram")
+                found[quantity.removeprefix("extra.")] = [1, 2] if is_list else 1.5
+    return found
+
+
+def sample(turn: Turn, cell: str, figures: list[FigureSpec]) -> Record:
     """A made-up sample, as large as the case's would be."""
     nbytes = planned_bytes(turn.case)
     counters = {"read_bytes": float(nbytes or 0)}
@@ -81,7 +79,7 @@ def sample(turn: Turn, cell: str) -> Record:
         value=1.0,
         bytes=nbytes,
         counters=counters,
-        extra=NOTED,
+        extra=noted(figures, turn.case.benchmark),
         cell=cell,
         started_at="2026-01-01T00:00:00.000+00:00",
     )
@@ -93,7 +91,7 @@ def figures_of(experiment: Experiment, folder: Path) -> list[Declared]:
         for cell in experiment.cells:
             for turn in cell.rounds[0]:
                 if not turn.is_twin:
-                    writer.sample(sample(turn, cell.id))
+                    writer.sample(sample(turn, cell.id, experiment.section.figures))
     return declared(load([folder]))
 
 
