@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Executor
 from contextlib import ExitStack
 from pathlib import Path
@@ -54,8 +54,10 @@ def generate(
         SpaceError: a number is out of range.
         SaveError: a chunk could not be kept.
     """
-    parts = chunks.made(chunks.drawn(space, n, seed), workers, folder, executor)
-    return _joined(space, parts)
+    work = chunks.drawn(space, n, seed)
+    drawn = _unfilled(space, n)
+    chunks.fill(drawn, work, workers, folder, executor)
+    return drawn
 
 
 def evolve(
@@ -78,22 +80,18 @@ def evolve(
         SaveError: a chunk could not be kept.
     """
     work = chunks.changed(population, count, seed, beta)
-    children = _joined(population.space, chunks.made(work, workers, folder, executor))
-    return Population(
-        population.space,
-        np.concatenate([children.archs, population.archs[count:]]),
-        np.concatenate([children.names, population.names[count:]]),
+    evolved = _unfilled(population.space, len(population))
+    chunks.fill(evolved, work, workers, folder, executor)
+    evolved.archs[count:], evolved.names[count:] = (
+        population.archs[count:],
+        population.names[count:],
     )
+    return evolved
 
 
-def _joined(space: SearchSpace, parts: Iterable[Population]) -> Population:
-    # The empty rows give the shape and type where there is no chunk.
-    archs = [np.empty((0, len(space.choices)), dtype=np.uint16)]
-    names = [np.empty((0, len(space.choices)), dtype=np.uint64)]
-    for part in parts:
-        archs.append(part.archs)
-        names.append(part.names)
-    return Population(space, np.concatenate(archs), np.concatenate(names))
+def _unfilled(space: SearchSpace, n: int) -> Population:
+    shape = n, len(space.choices)
+    return Population(space, np.empty(shape, dtype=np.uint16), np.empty(shape, dtype=np.uint64))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+import itertools
 from concurrent.futures import Executor, ThreadPoolExecutor
-from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -44,15 +43,26 @@ class Chunk:
                 return load(self.path)
             except CorruptFileError:
                 self.path.unlink(missing_ok=True)
-        rng = np.random.default_rng(self.seed)
-        if self.parents is None:
-            rows = self.space.random(self.size, rng)
-        else:
-            rows = mutate(self.space, self.parents, rng, self.beta)
+        rows = self._rows()
         made = Population(self.space, rows, prefix_names(rows))
         if self.path is not None:
             made.save(self.path)
         return made
+
+    def make_into(self, whole: Population, start: int) -> None:
+        """Put the rows into a population, from ``start`` on."""
+        place = slice(start, start + self.size)
+        if self.path is None:
+            whole.archs[place] = self._rows()
+            prefix_names(whole.archs[place], out=whole.names[place])
+        else:
+            put(self.make(), whole, start)
+
+    def _rows(self) -> Archs:
+        rng = np.random.default_rng(self.seed)
+        if self.parents is None:
+            return self.space.random(self.size, rng)
+        return mutate(self.space, self.parents, rng, self.beta)
 
     def digest(self) -> bytes:
         """Return 16 bytes over all that decides the rows."""
@@ -97,14 +107,20 @@ def changed(population: Population, count: int, seed: int, beta: float | None) -
     ]
 
 
-def made(
-    chunks: list[Chunk], workers: int, folder: Path | None, executor: Executor | None
-) -> Iterator[Population]:
-    """Yield the finished chunks in order.
+def fill(
+    whole: Population,
+    chunks: list[Chunk],
+    workers: int,
+    folder: Path | None,
+    executor: Executor | None,
+) -> None:
+    """Make the chunks, and put their rows one after the other into a population from the first on.
 
-    Threads, not processes: numpy lets go of the interpreter, and no rows are sent anywhere.
+    Threads, not processes: numpy lets go of the interpreter, no rows are sent anywhere, and each
+    thread touches its own part of the memory first.
 
     Args:
+        whole: at least as many rows as the chunks have.
         chunks: what to make.
         workers: how many threads, if no executor is given.
         folder: where finished chunks are kept; made if it is not there.
@@ -120,12 +136,23 @@ def made(
         chunks = [
             replace(chunk, path=folder / f"chunk-{chunk.digest().hex()}.npz") for chunk in chunks
         ]
-    if executor is None and workers == 1:
-        yield from map(Chunk.make, chunks)
-        return
-    with ExitStack() as stack:
-        pool = executor or stack.enter_context(ThreadPoolExecutor(workers))
-        yield from pool.map(Chunk.make, chunks)
+    starts = [0, *itertools.accumulate(chunk.size for chunk in chunks)][: len(chunks)]
+    if executor is not None:
+        for start, made in zip(starts, executor.map(Chunk.make, chunks), strict=True):
+            put(made, whole, start)
+    elif workers == 1:
+        for start, chunk in zip(starts, chunks, strict=True):
+            chunk.make_into(whole, start)
+    else:
+        with ThreadPoolExecutor(workers) as pool:
+            # The list raises what a thread has raised.
+            list(pool.map(lambda chunk, start: chunk.make_into(whole, start), chunks, starts))
+
+
+def put(part: Population, whole: Population, start: int) -> None:
+    """Copy a population's rows into a larger one, from ``start`` on."""
+    place = slice(start, start + len(part))
+    whole.archs[place], whole.names[place] = part.archs, part.names
 
 
 def _sizes(n: int) -> list[int]:

@@ -123,20 +123,22 @@ class LayerStore:
         Raises:
             ModelExistsError, RetiredError, StoreError: as `put`; no count has changed.
         """
-        held: list[int] = []
+        inherited = self._inherited(record)
+        home = self.shard(record.id)
+        here = inherited.pop(home, {})
+        held: list[Shard] = []
         try:
-            for owner, tensors in record.by_owner.items():
-                if owner != record.id:
-                    self.shard(owner).hold(owner, tensors, record.token)
-                    held.append(owner)
+            for shard, tensors in inherited.items():
+                shard.hold(tensors, record.token)
+                held.append(shard)
         except BaseException:
             self._give_back(record, held)
             raise
         # Whether a publication that failed otherwise, or was interrupted, is visible by now,
         # nobody knows here: holds too many are found by a sweep, one too few by no one.
         try:
-            self.shard(record.id).publish(record)
-        except ModelExistsError:
+            home.publish(record, here)
+        except (ModelExistsError, RetiredError):
             self._give_back(record, held)
             raise
 
@@ -327,15 +329,27 @@ class LayerStore:
 
     def release(self, record: ModelRecord) -> int:
         """Give back all that a retired model holds, as `retire` does; return the freed bytes."""
-        return sum(self.shard(owner).release(owner, record.token) for owner in record.by_owner)
+        owners: dict[Shard, list[int]] = {}
+        for owner in record.by_owner:
+            owners.setdefault(self.shard(owner), []).append(owner)
+        return sum(shard.release(of, record.token) for shard, of in owners.items())
+
+    def _inherited(self, record: ModelRecord) -> dict[Shard, dict[int, tuple[TensorId, ...]]]:
+        """Return what a model inherits, by the shards of the owners and then by these."""
+        found: dict[Shard, dict[int, tuple[TensorId, ...]]] = {}
+        for owner, tensors in record.by_owner.items():
+            if owner != record.id:
+                found.setdefault(self.shard(owner), {})[owner] = tensors
+        return found
 
     def _asked_record(self, model: int) -> ModelRecord:
         return self.shard(model).record(model)
 
-    def _give_back(self, record: ModelRecord, owners: Sequence[int]) -> None:
-        for owner in owners:
+    def _give_back(self, record: ModelRecord, shards: Sequence[Shard]) -> None:
+        for shard in shards:
+            owners = [owner for owner in record.by_owner if self.shard(owner) is shard]
             with suppress(Exception):  # a server that is gone: the first error is the one to tell
-                self.shard(owner).release(owner, record.token)
+                shard.release(owners, record.token)
 
     def _read(self, record: ModelRecord, wanted: Mapping[TensorId, torch.Tensor]) -> None:
         requests: dict[Shard, dict[int, dict[TensorId, torch.Tensor]]] = {}

@@ -59,7 +59,7 @@ def _stale_holds(store: LayerStore) -> tuple[int, int]:
         for hold in holds
         if hold.token not in kept and (hold.token in retired or is_dead(hold.token))
     ]
-    freed = sum(store.shard(hold.owner).release(hold.owner, hold.token) for hold in stale)
+    freed = sum(store.shard(hold.owner).release((hold.owner,), hold.token) for hold in stale)
     return len(stale), freed
 
 

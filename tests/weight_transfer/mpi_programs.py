@@ -34,7 +34,7 @@ CHANGING = ("write", "hold", "publish", "withdraw", "release", "pin", "unpin")
 def new_model() -> tuple[Any, dict[str, torch.Tensor]]:
     """What the dying client puts."""
     new = graph(16, 16, 6)
-    return new, tensors(new, 3, (0, 1))
+    return new, tensors(new, 4, (0, 1))
 
 
 def dying(folder: str, providers: str, step: str) -> None:
@@ -48,9 +48,9 @@ def dying(folder: str, providers: str, step: str) -> None:
     with LayerStore(world.shards) as store:
         new, own = new_model()
         with store.pinned_prefix(new) as match:
-            store.put(3, new, own, donor=match)
+            store.put(4, new, own, donor=match)
         store.retire(1)
-        store.retire(3)
+        store.retire(4)
 
 
 def _kill_at(shard: Shard, countdown: list[int]) -> None:

@@ -95,7 +95,7 @@ def test_errors_keep_their_type_and_their_text(two: list[MpiShard]) -> None:
     with pytest.raises(UnknownModelError, match="never had a model 7"):
         two[0].record(7)
     with pytest.raises(RetiredError, match="not there any more"):
-        two[1].hold(3, [bytes(16)], "token")
+        two[1].hold({3: [bytes(16)]}, "token")
     with pytest.raises(RetiredError):
         two[1].read({3: {bytes(16): torch.zeros(LONG)}})
     assert two[0].usage() == two[1].usage() == Usage(0, 0, 0, 0)
@@ -211,7 +211,7 @@ def test_asking_all_providers_gives_what_the_store_gives(data: st.DataObject) ->
             record = new_record(
                 model, data.draw(graphs()), None, accuracy=data.draw(accuracies), info=None
             )
-            store.shard(model).publish(record)
+            store.shard(model).publish(record, {})
             if not data.draw(st.integers(0, 4)):
                 store.shard(model).withdraw(model)
         measure = data.draw(st.sampled_from(MEASURES))

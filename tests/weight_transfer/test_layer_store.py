@@ -293,10 +293,17 @@ def _dying(shard: Shard, countdown: list[int]) -> Shard:
     return shard
 
 
+DURABLE = ("files", "ledger", "files of two", "lmdb", "lmdb of two", "redis", "redis of two")
+
+
+def _steps(engine: str) -> int:
+    """How many calls change something; those over several shards hold and release on each."""
+    return 10 if engine.endswith("of two") else 8
+
+
 @pytest.mark.parametrize(
-    "engine", ["files", "ledger", "files of two", "lmdb", "lmdb of two", "redis", "redis of two"]
+    ("engine", "step"), [(engine, step) for engine in DURABLE for step in range(_steps(engine))]
 )
-@pytest.mark.parametrize("step", range(10))
 def test_a_process_killed_between_any_two_steps_leaves_nothing_after_a_sweep(
     tmp_path: Path, step: int, engine: str
 ) -> None:
@@ -311,14 +318,14 @@ def test_a_process_killed_between_any_two_steps_leaves_nothing_after_a_sweep(
         with LayerStore(dying) as store:
             new = graph(16, 16, 6)
             with store.pinned_prefix(new) as match:
-                store.put(3, new, tensors(new, 3, (0, 1)), donor=match)
+                store.put(4, new, tensors(new, 4, (0, 1)), donor=match)
             store.retire(1)
-            store.retire(3)
+            store.retire(4)
         os._exit(0)
     with stores(engine, tmp_path) as store:
         sweep(store)
-        third = {name: first[name] for name in first if not name.startswith("2.")}
-        whole = {1: first, 2: second, 3: {**third, **tensors(graph(16, 16, 6), 3, (0, 1))}}
+        fourth = {name: first[name] for name in first if not name.startswith("2.")}
+        whole = {1: first, 2: second, 4: {**fourth, **tensors(graph(16, 16, 6), 4, (0, 1))}}
         _check(store, {model: whole[model] for model in store.models()}, set())
         assert sweep(store) == Swept(0, 0, 0, 0)
         for model in store.models():

@@ -160,9 +160,9 @@ def test_a_client_killed_between_any_two_steps_leaves_nothing_after_a_sweep(
     arguments = (str(tmp_path), str(PROVIDERS), str(step))
     done = program(PROVIDERS + 1, "dying", *arguments, folder=tmp_path)
     assert "signal 9" in done.stderr, done.stderr
-    _, third = new_model()
+    _, fourth = new_model()
     inherited = {name: first[name] for name in first if not name.startswith("2.")}
-    whole = {1: first, 2: {**inherited, **second}, 3: {**inherited, **third}}
+    whole = {1: first, 2: {**inherited, **second}, 4: {**inherited, **fourth}}
     with LayerStore([FileShard(tmp_path / str(n)) for n in range(PROVIDERS)]) as store:
         sweep(store)
         assert all(equal(store.get(model), whole[model]) for model in store.models())

@@ -148,14 +148,14 @@ def test_a_model_whose_bytes_are_still_on_their_way_is_not_published(
 
     def published_meanwhile(client: Any, parts: Any) -> int:
         with pytest.raises(StoreError, match="the bytes of model 1 are not all at"):
-            shard.publish(record)
+            shard.publish(record, {})
         refused.append(record)
         return sum(part.data.size for part in parts)
 
     monkeypatch.setattr(redis_client, "send", published_meanwhile)
     shard.write(record.token, dict.fromkeys(architecture.tensor_ids().values(), torch.ones(8)))
     assert refused and store.models() == []
-    shard.publish(record)
+    shard.publish(record, {})
     assert store.models() == [1]
 
 
@@ -167,7 +167,8 @@ def test_a_thousand_models_are_opened_without_reading_a_record(
 ) -> None:
     with own_server() as address, closing(RedisShard(address)) as shard:
         for model in range(1000):
-            shard.publish(new_record(model, graph(4, model + 1), None, accuracy=0.5, info=None))
+            record = new_record(model, graph(4, model + 1), None, accuracy=0.5, info=None)
+            shard.publish(record, {})
         shard.withdraw(7)
         with redis_client.connect(address) as client, LayerStore([RedisShard(address)]) as store:
             client.config_resetstat()
@@ -257,11 +258,11 @@ def test_two_stores_in_one_server_know_nothing_of_each_other(prefix: str) -> Non
     one, other = (RedisShard(redis_address(), f"{prefix}{name}") for name in "ab")
     with closing(one), closing(other):
         record = new_record(1, graph(4), None, accuracy=None, info=None)
-        one.publish(record)
+        one.publish(record, {})
         assert (one.models(), other.models()) == ([1], [])
-        other.publish(record)
+        other.publish(record, {})
         with pytest.raises(ModelExistsError):
-            other.publish(record)
+            other.publish(record, {})
 
 
 def test_a_forked_child_has_a_connection_of_its_own(store: LayerStore) -> None:

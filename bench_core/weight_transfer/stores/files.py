@@ -30,7 +30,13 @@ from bench_core.weight_transfer.graphs import TensorId
 from bench_core.weight_transfer.records import ModelRecord
 from bench_core.weight_transfer.stores.filling import fill
 from bench_core.weight_transfer.stores.ledger import Ledger
-from bench_core.weight_transfer.stores.shard import Change, Leftovers, Shard, Usage
+from bench_core.weight_transfer.stores.shard import (
+    Change,
+    Leftovers,
+    Shard,
+    TensorsOfOwners,
+    Usage,
+)
 
 _SUFFIX: Final = ".safetensors"
 _KEEP_SIZE_AND_PUNCH_HOLE: Final = 1 | 2
@@ -96,22 +102,22 @@ class FileShard(Shard):
         if not self._ledger.counted(token):
             self._path(token).unlink(missing_ok=True)
 
-    def hold(self, owner: int, tensors: Sequence[TensorId], token: str) -> None:
+    def hold(self, tensors: TensorsOfOwners, token: str) -> None:
         """Count the tensors once more."""
-        self._ledger.hold(owner, tensors, token)
+        self._ledger.hold(tensors, token)
 
-    def release(self, owner: int, token: str) -> int:
+    def release(self, owners: Sequence[int], token: str) -> int:
         """Count the tensors once less; make holes where those lay that nobody holds."""
-        freed, segment = self._ledger.release(owner, token)
-        if segment is not None:
+        freed, segments = self._ledger.release(owners, token)
+        for segment in segments:
             self._erase(segment)
         return freed
 
-    def publish(self, record: ModelRecord) -> None:
+    def publish(self, record: ModelRecord, inherited: TensorsOfOwners) -> None:
         """Take up the record, and the file or the few bytes if there are any."""
         small = self._small.get(record.token, {})
         has_segment = not small and self._path(record.token).exists()
-        self._ledger.publish(record, has_segment, small)
+        self._ledger.publish(record, inherited, has_segment, small)
         self._small.pop(record.token, None)
 
     def withdraw(self, model: int) -> bool:

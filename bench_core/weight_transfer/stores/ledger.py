@@ -18,7 +18,7 @@ from bench_core.weight_transfer.errors import (
 )
 from bench_core.weight_transfer.graphs import NAME_BYTES, TensorId
 from bench_core.weight_transfer.records import ModelRecord
-from bench_core.weight_transfer.stores.shard import Change, Hold, Usage
+from bench_core.weight_transfer.stores.shard import Change, Hold, TensorsOfOwners, Usage
 
 _PATIENCE_S: Final = 60.0
 """How long other processes' transactions are waited for."""
@@ -59,55 +59,34 @@ class Ledger:
         with self._transaction():
             pass
 
-    def hold(self, owner: int, tensors: Sequence[TensorId], token: str) -> None:
+    def hold(self, tensors: TensorsOfOwners, token: str) -> None:
         """See `Shard.hold`."""
         with self._transaction() as db:
-            known = db.execute("SELECT 1 FROM holds WHERE owner = ? AND token = ?", (owner, token))
-            if known.fetchone():
-                return
-            for tensor in tensors:
-                done = db.execute(
-                    "UPDATE counts SET holders = holders + 1 WHERE owner = ? AND tensor = ?",
-                    (owner, tensor),
-                )
-                if not done.rowcount:
-                    raise RetiredError(f"a tensor of model {owner} is not there any more")
-            db.execute("INSERT INTO holds VALUES (?, ?, ?)", (owner, token, b"".join(tensors)))
+            _hold(db, tensors, token)
 
-    def release(self, owner: int, token: str) -> tuple[int, str | None]:
-        """Take a hold back; return the freed bytes, and the segment that has lost tensors."""
+    def release(self, owners: Sequence[int], token: str) -> tuple[int, list[str]]:
+        """Take holds back; return the freed bytes, and the segments that have lost tensors."""
+        nbytes, segments = 0, []
         with self._transaction() as db:
-            hold = db.execute(
-                "DELETE FROM holds WHERE owner = ? AND token = ? RETURNING tensors", (owner, token)
-            ).fetchone()
-            if hold is None:
-                return 0, None
-            db.executemany(
-                "UPDATE counts SET holders = holders - 1 WHERE owner = ? AND tensor = ?",
-                [(owner, tensor) for tensor in _split(hold[0])],
-            )
-            freed = db.execute(
-                "DELETE FROM counts WHERE owner = ? AND holders = 0 RETURNING nbytes", (owner,)
-            ).fetchall()
-            segment = db.execute("SELECT token FROM segments WHERE owner = ?", (owner,)).fetchone()
-            left = db.execute("SELECT 1 FROM counts WHERE owner = ? LIMIT 1", (owner,)).fetchone()
-            if left is None:
-                db.execute("DELETE FROM segments WHERE owner = ?", (owner,))
-            if freed and segment is None:
-                db.execute(
-                    "DELETE FROM small WHERE owner = ?1 AND tensor NOT IN "
-                    "(SELECT tensor FROM counts WHERE owner = ?1)",
-                    (owner,),
-                )
-        return sum(row[0] for row in freed), segment[0] if freed and segment else None
+            for owner in owners:
+                freed, segment = _release(db, owner, token)
+                nbytes += freed
+                if freed and segment is not None:
+                    segments.append(segment)
+        return nbytes, segments
 
     def publish(
-        self, record: ModelRecord, has_segment: bool, small: Mapping[TensorId, bytes]
+        self,
+        record: ModelRecord,
+        inherited: TensorsOfOwners,
+        has_segment: bool,
+        small: Mapping[TensorId, bytes],
     ) -> None:
         """See `Shard.publish`; the model's bytes lie in a segment, or come here with the record."""
         with self._transaction() as db:
             if db.execute("SELECT 1 FROM models WHERE id = ?", (record.id,)).fetchone():
                 raise ModelExistsError(f"the store has or had a model {record.id}; take another id")
+            _hold(db, inherited, record.token)
             if has_segment:
                 db.execute("INSERT INTO segments VALUES (?, ?)", (record.id, record.token))
             rows = [(record.id, tensor, data) for tensor, data in small.items()]
@@ -298,6 +277,48 @@ class Ledger:
                 if db.in_transaction:
                     db.execute("ROLLBACK")
                 raise
+
+
+def _hold(db: sqlite3.Connection, tensors: TensorsOfOwners, token: str) -> None:
+    for owner, wanted in tensors.items():
+        known = db.execute("SELECT 1 FROM holds WHERE owner = ? AND token = ?", (owner, token))
+        if known.fetchone():
+            continue
+        for tensor in wanted:
+            done = db.execute(
+                "UPDATE counts SET holders = holders + 1 WHERE owner = ? AND tensor = ?",
+                (owner, tensor),
+            )
+            if not done.rowcount:
+                raise RetiredError(f"a tensor of model {owner} is not there any more")
+        db.execute("INSERT INTO holds VALUES (?, ?, ?)", (owner, token, b"".join(wanted)))
+
+
+def _release(db: sqlite3.Connection, owner: int, token: str) -> tuple[int, str | None]:
+    """Take a hold back; return the freed bytes, and the segment with the owner's tensors."""
+    hold = db.execute(
+        "DELETE FROM holds WHERE owner = ? AND token = ? RETURNING tensors", (owner, token)
+    ).fetchone()
+    if hold is None:
+        return 0, None
+    db.executemany(
+        "UPDATE counts SET holders = holders - 1 WHERE owner = ? AND tensor = ?",
+        [(owner, tensor) for tensor in _split(hold[0])],
+    )
+    freed = db.execute(
+        "DELETE FROM counts WHERE owner = ? AND holders = 0 RETURNING nbytes", (owner,)
+    ).fetchall()
+    segment = db.execute("SELECT token FROM segments WHERE owner = ?", (owner,)).fetchone()
+    left = db.execute("SELECT 1 FROM counts WHERE owner = ? LIMIT 1", (owner,)).fetchone()
+    if left is None:
+        db.execute("DELETE FROM segments WHERE owner = ?", (owner,))
+    if freed and segment is None:
+        db.execute(
+            "DELETE FROM small WHERE owner = ?1 AND tensor NOT IN "
+            "(SELECT tensor FROM counts WHERE owner = ?1)",
+            (owner,),
+        )
+    return sum(row[0] for row in freed), None if segment is None else str(segment[0])
 
 
 def _split(joined: bytes) -> tuple[bytes, ...]:

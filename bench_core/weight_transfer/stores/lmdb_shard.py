@@ -30,7 +30,14 @@ from bench_core.weight_transfer.records import ModelRecord
 from bench_core.weight_transfer.stores.filling import fill
 from bench_core.weight_transfer.stores.history import decode_change, decode_model, encode_change
 from bench_core.weight_transfer.stores.lmdb_tables import Environment, Transaction
-from bench_core.weight_transfer.stores.shard import Change, Hold, Leftovers, Shard, Usage
+from bench_core.weight_transfer.stores.shard import (
+    Change,
+    Hold,
+    Leftovers,
+    Shard,
+    TensorsOfOwners,
+    Usage,
+)
 
 _MAP_BYTES: Final = 1 << 40
 """Address space, not memory or disk: the file grows as it is filled."""
@@ -92,44 +99,23 @@ class LmdbShard(Shard):
             for key in _split(table.pop("unpublished", token.encode()) or b""):
                 table.pop(_TENSORS, token.encode() + key)
 
-    def hold(self, owner: int, tensors: Sequence[TensorId], token: str) -> None:
+    def hold(self, tensors: TensorsOfOwners, token: str) -> None:
         """Count the tensors once more."""
         with self._writing() as table:
-            hold = _NUMBER.pack(owner) + token.encode()
-            if table.get("holds", hold) is not None:
-                return
-            for tensor in tensors:
-                key = _NUMBER.pack(owner) + tensor
-                count = table.get("counts", key)
-                if count is None:
-                    raise RetiredError(f"a tensor of model {owner} is not there any more")
-                holders, nbytes = _COUNT.unpack(count)
-                table.put("counts", key, _COUNT.pack(holders + 1, nbytes))
-            table.put("holds", hold, b"".join(tensors))
+            _hold(table, tensors, token)
 
-    def release(self, owner: int, token: str) -> int:
+    def release(self, owners: Sequence[int], token: str) -> int:
         """Count the tensors once less, and delete those that nobody holds."""
-        freed = 0
         with self._writing() as table:
-            hold = table.pop("holds", _NUMBER.pack(owner) + token.encode())
-            segment = table.get("tokens", _NUMBER.pack(owner)) or b""
-            for tensor in _split(hold or b""):
-                key = _NUMBER.pack(owner) + tensor
-                holders, nbytes = _COUNT.unpack(table.get("counts", key))
-                if holders > 1:
-                    table.put("counts", key, _COUNT.pack(holders - 1, nbytes))
-                    continue
-                table.pop("counts", key)
-                table.pop(_TENSORS, segment + tensor)
-                freed += nbytes
-        return freed
+            return sum(_release(table, owner, token) for owner in owners)
 
-    def publish(self, record: ModelRecord) -> None:
+    def publish(self, record: ModelRecord, inherited: TensorsOfOwners) -> None:
         """Take up the record and the values."""
         with self._writing() as table:
             key, token = _NUMBER.pack(record.id), record.token.encode()
             if table.get("models", key) is not None:
                 raise ModelExistsError(f"the store has or had a model {record.id}; take another id")
+            _hold(table, inherited, record.token)
             own = table.pop("unpublished", token)
             if own is not None:
                 specs = record.graph.tensors()
@@ -267,6 +253,37 @@ class LmdbShard(Shard):
 
     def _reading(self) -> Any:
         return self._transaction(write=False)
+
+
+def _hold(table: Transaction, tensors: TensorsOfOwners, token: str) -> None:
+    for owner, wanted in tensors.items():
+        hold = _NUMBER.pack(owner) + token.encode()
+        if table.get("holds", hold) is not None:
+            continue
+        for tensor in wanted:
+            key = _NUMBER.pack(owner) + tensor
+            count = table.get("counts", key)
+            if count is None:
+                raise RetiredError(f"a tensor of model {owner} is not there any more")
+            holders, nbytes = _COUNT.unpack(count)
+            table.put("counts", key, _COUNT.pack(holders + 1, nbytes))
+        table.put("holds", hold, b"".join(wanted))
+
+
+def _release(table: Transaction, owner: int, token: str) -> int:
+    freed = 0
+    hold = table.pop("holds", _NUMBER.pack(owner) + token.encode())
+    segment = table.get("tokens", _NUMBER.pack(owner)) or b""
+    for tensor in _split(hold or b""):
+        key = _NUMBER.pack(owner) + tensor
+        holders, nbytes = _COUNT.unpack(table.get("counts", key))
+        if holders > 1:
+            table.put("counts", key, _COUNT.pack(holders - 1, nbytes))
+            continue
+        table.pop("counts", key)
+        table.pop(_TENSORS, segment + tensor)
+        freed += nbytes
+    return freed
 
 
 def _numbered(key: bytes) -> tuple[int, str]:

@@ -12,7 +12,14 @@ from bench_core.formats.host_copy import copy_tensors
 from bench_core.weight_transfer.errors import ModelExistsError, RetiredError, UnknownModelError
 from bench_core.weight_transfer.graphs import TensorId
 from bench_core.weight_transfer.records import ModelRecord
-from bench_core.weight_transfer.stores.shard import Change, Hold, Leftovers, Shard, Usage
+from bench_core.weight_transfer.stores.shard import (
+    Change,
+    Hold,
+    Leftovers,
+    Shard,
+    TensorsOfOwners,
+    Usage,
+)
 
 
 class MemoryShard(Shard):
@@ -43,34 +50,27 @@ class MemoryShard(Shard):
         with self._lock:
             self._unpublished.pop(token, None)
 
-    def hold(self, owner: int, tensors: Sequence[TensorId], token: str) -> None:
+    def hold(self, tensors: TensorsOfOwners, token: str) -> None:
         """Count the tensors once more."""
         with self._lock:
-            if Hold(owner, token) in self._holds:
-                return
-            there = self._tensors.get(owner, {})
-            if not all(tensor in there for tensor in tensors):
-                raise RetiredError(f"a tensor of model {owner} is not there any more")
-            self._count(owner, tuple(tensors), token)
+            new = {o: t for o, t in tensors.items() if Hold(o, token) not in self._holds}
+            for owner, wanted in new.items():
+                if not self._tensors.get(owner, {}).keys() >= set(wanted):
+                    raise RetiredError(f"a tensor of model {owner} is not there any more")
+            for owner, wanted in new.items():
+                self._count(owner, tuple(wanted), token)
 
-    def release(self, owner: int, token: str) -> int:
+    def release(self, owners: Sequence[int], token: str) -> int:
         """Count the tensors once less, and free those that nobody holds."""
         with self._lock:
-            freed = 0
-            for tensor in self._holds.pop(Hold(owner, token), ()):
-                self._counts[owner, tensor] -= 1
-                if not self._counts[owner, tensor]:
-                    del self._counts[owner, tensor]
-                    freed += self._tensors[owner].pop(tensor).nbytes
-            if not self._tensors.get(owner, True):
-                del self._tensors[owner]
-            return freed
+            return sum(self._release(owner, token) for owner in owners)
 
-    def publish(self, record: ModelRecord) -> None:
+    def publish(self, record: ModelRecord, inherited: TensorsOfOwners) -> None:
         """Take up the record and the bytes."""
         with self._lock:
             if record.id in self._records:
                 raise ModelExistsError(f"the store has or had a model {record.id}; take another id")
+            self.hold(inherited, record.token)
             written = self._unpublished.pop(record.token, {})
             if written:
                 self._tensors[record.id] = written
@@ -164,6 +164,17 @@ class MemoryShard(Shard):
 
     def close(self) -> None:
         """Keep everything: whoever has the shard can go on."""
+
+    def _release(self, owner: int, token: str) -> int:
+        freed = 0
+        for tensor in self._holds.pop(Hold(owner, token), ()):
+            self._counts[owner, tensor] -= 1
+            if not self._counts[owner, tensor]:
+                del self._counts[owner, tensor]
+                freed += self._tensors[owner].pop(tensor).nbytes
+        if not self._tensors.get(owner, True):
+            del self._tensors[owner]
+        return freed
 
     def _count(self, owner: int, tensors: tuple[TensorId, ...], token: str) -> None:
         self._holds[Hold(owner, token)] = tensors

@@ -38,7 +38,7 @@ from bench_core.weight_transfer.stores.mpi_messages import (
     tags,
     wait_for,
 )
-from bench_core.weight_transfer.stores.shard import Shard
+from bench_core.weight_transfer.stores.shard import Shard, TensorsOfOwners
 
 MakeShard = Callable[[int], Shard]
 """Opens the shard of the provider of a number."""
@@ -192,8 +192,8 @@ class _Provider:
     def _hello(self) -> ProviderInfo:
         return ProviderInfo(writer_mark(), self._mpi.Query_thread())
 
-    def _publish(self, data: bytes) -> None:
-        self._shard.publish(ModelRecord.decode(data))
+    def _publish(self, data: bytes, inherited: TensorsOfOwners) -> None:
+        self._shard.publish(ModelRecord.decode(data), inherited)
 
     def _record(self, model: int) -> bytes:
         return self._shard.record(model).encode()

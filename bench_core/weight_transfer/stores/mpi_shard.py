@@ -18,7 +18,13 @@ from bench_core.weight_transfer.prefix_query import PrefixQuery, RankedMatch, be
 from bench_core.weight_transfer.records import ModelRecord
 from bench_core.weight_transfer.stores.mpi_line import Call, Line
 from bench_core.weight_transfer.stores.mpi_messages import Described, ProviderInfo
-from bench_core.weight_transfer.stores.shard import Change, Leftovers, Shard, Usage
+from bench_core.weight_transfer.stores.shard import (
+    Change,
+    Leftovers,
+    Shard,
+    TensorsOfOwners,
+    Usage,
+)
 
 _RECORDS: Final = 1024
 """Records that a shard remembers: they never change."""
@@ -52,18 +58,18 @@ class MpiShard(Shard):
         """Ask for it."""
         self._ask("discard", token)
 
-    def hold(self, owner: int, tensors: Sequence[TensorId], token: str) -> None:
+    def hold(self, tensors: TensorsOfOwners, token: str) -> None:
         """Ask for it."""
-        self._ask("hold", owner, tuple(tensors), token)
+        self._ask("hold", _plain(tensors), token)
 
-    def release(self, owner: int, token: str) -> int:
+    def release(self, owners: Sequence[int], token: str) -> int:
         """Ask for it."""
-        freed: int = self._ask("release", owner, token)
+        freed: int = self._ask("release", tuple(owners), token)
         return freed
 
-    def publish(self, record: ModelRecord) -> None:
+    def publish(self, record: ModelRecord, inherited: TensorsOfOwners) -> None:
         """Send the record."""
-        self._ask("publish", record.encode())
+        self._ask("publish", record.encode(), _plain(inherited))
 
     def withdraw(self, model: int) -> bool:
         """Ask for it."""
@@ -183,6 +189,10 @@ def _all_best(
     data = query.encode()
     calls = [(shard, shard._start("best_prefix", data, tuple(exclude))) for shard in shards]
     return [shard._line.finish(call) for shard, call in calls]
+
+
+def _plain(tensors: TensorsOfOwners) -> TensorsOfOwners:
+    return {owner: tuple(ids) for owner, ids in tensors.items()}
 
 
 def _landing(destination: torch.Tensor) -> torch.Tensor:

@@ -63,47 +63,78 @@ return 1
 """
 """Token, bytes of a part: whether there was something to discard."""
 
-HOLD: Final = f"""{_COMMON}
-local owner, token, joined = ARGV[1], ARGV[2], ARGV[3]
-if redis.call('HEXISTS', key('holds'), owner .. ':' .. token) == 1 then return 1 end
-local put = redis.call('HGET', key('tokens'), owner)
-if not put then return 0 end
-local held, ids = key('held:' .. put), split(joined)
-for _, id in ipairs(ids) do
-    if redis.call('HEXISTS', held, id) == 0 then return 0 end
+_HOLDING: Final = """
+-- Owners and their joined tensors stand by turns in ARGV, from a place on.
+local function holds(owner, token)
+    return redis.call('HEXISTS', key('holds'), owner .. ':' .. token) == 1
 end
-redis.call('HSET', key('holds'), owner .. ':' .. token, joined)
-for _, id in ipairs(ids) do redis.call('HINCRBY', held, id, 1) end
-add('references', #ids)
-return 1
-"""
-"""Owner, token, tensors: 0 where one of them is gone."""
 
-RELEASE: Final = f"""{_COMMON}
-local owner, token, part_bytes = ARGV[1], ARGV[2], tonumber(ARGV[3])
-local joined = redis.call('HGET', key('holds'), owner .. ':' .. token)
-if not joined then return 0 end
-local put, ids = redis.call('HGET', key('tokens'), owner), split(joined)
-local tensors, nbytes = 0, 0
-redis.call('HDEL', key('holds'), owner .. ':' .. token)
-for _, id in ipairs(ids) do
-    if redis.call('HINCRBY', key('held:' .. put), id, -1) == 0 then
-        redis.call('HDEL', key('held:' .. put), id)
-        tensors = tensors + 1
-        nbytes = nbytes + free(put, id, part_bytes)
+local function held_of(owner)
+    return key('held:' .. (redis.call('HGET', key('tokens'), owner) or ''))
+end
+
+local function are_there(token, first)
+    for at = first, #ARGV, 2 do
+        if not holds(ARGV[at], token) then
+            for _, id in ipairs(split(ARGV[at + 1])) do
+                if redis.call('HEXISTS', held_of(ARGV[at]), id) == 0 then return false end
+            end
+        end
+    end
+    return true
+end
+
+local function hold(token, first)
+    for at = first, #ARGV, 2 do
+        if not holds(ARGV[at], token) then
+            local ids = split(ARGV[at + 1])
+            redis.call('HSET', key('holds'), ARGV[at] .. ':' .. token, ARGV[at + 1])
+            for _, id in ipairs(ids) do redis.call('HINCRBY', held_of(ARGV[at]), id, 1) end
+            add('references', #ids)
+        end
     end
 end
-add('references', -#ids)
-add('tensors', -tensors)
-add('nbytes', -nbytes)
-return nbytes
 """
-"""Owner, token, bytes of a part: the freed bytes."""
 
-PUBLISH: Final = f"""{_COMMON}
+HOLD: Final = f"""{_COMMON}{_HOLDING}
+local token = ARGV[1]
+if not are_there(token, 2) then return 0 end
+hold(token, 2)
+return 1
+"""
+"""Token, owners and tensors by turns: 0 where one of them is gone."""
+
+RELEASE: Final = f"""{_COMMON}
+local token, part_bytes, freed = ARGV[1], tonumber(ARGV[2]), 0
+for at = 3, #ARGV do
+    local owner = ARGV[at]
+    local joined = redis.call('HGET', key('holds'), owner .. ':' .. token)
+    if joined then
+        local put, ids = redis.call('HGET', key('tokens'), owner), split(joined)
+        local tensors, nbytes = 0, 0
+        redis.call('HDEL', key('holds'), owner .. ':' .. token)
+        for _, id in ipairs(ids) do
+            if redis.call('HINCRBY', key('held:' .. put), id, -1) == 0 then
+                redis.call('HDEL', key('held:' .. put), id)
+                tensors = tensors + 1
+                nbytes = nbytes + free(put, id, part_bytes)
+            end
+        end
+        add('references', -#ids)
+        add('tensors', -tensors)
+        add('nbytes', -nbytes)
+        freed = freed + nbytes
+    end
+end
+return freed
+"""
+"""Token, bytes of a part, owners: the freed bytes."""
+
+PUBLISH: Final = f"""{_COMMON}{_HOLDING}
 local model, token, record, change = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 if redis.call('HEXISTS', key('records'), model) == 1 then return 0 end
 if redis.call('SISMEMBER', key('writing'), token) == 1 then return -1 end
+if not are_there(token, 5) then return -2 end
 redis.call('HSET', key('records'), model, record)
 redis.call('HSET', key('tokens'), model, token)
 if redis.call('SREM', key('unpublished'), token) == 1 then
@@ -119,10 +150,14 @@ if redis.call('SREM', key('unpublished'), token) == 1 then
     add('tensors', #ids)
     add('nbytes', nbytes)
 end
+hold(token, 5)
 redis.call('ZADD', key('live'), redis.call('RPUSH', key('history'), change), model)
 return 1
 """
-"""Model, token, record, change: 0 where there was such a model, -1 where bytes are missing."""
+"""Model, token, record, change, and what it inherits, owners and tensors by turns.
+
+0 where there was such a model, -1 where its own bytes are missing, -2 where inherited ones are.
+"""
 
 WITHDRAW: Final = f"""{_COMMON}
 local model, change = ARGV[1], ARGV[2]

@@ -33,7 +33,14 @@ from bench_core.weight_transfer.records import ModelRecord
 from bench_core.weight_transfer.stores import redis_scripts
 from bench_core.weight_transfer.stores.history import decode_change, encode_change
 from bench_core.weight_transfer.stores.redis_connection import connect_once, refuse_eviction
-from bench_core.weight_transfer.stores.shard import Change, Hold, Leftovers, Shard, Usage
+from bench_core.weight_transfer.stores.shard import (
+    Change,
+    Hold,
+    Leftovers,
+    Shard,
+    TensorsOfOwners,
+    Usage,
+)
 
 _HISTORY_WINDOW: Final = 4096
 """Changes asked for at once: some 2 MiB for models of 30 layers."""
@@ -93,23 +100,26 @@ class RedisShard(Shard):
         """Unlink the values that no record names."""
         self._run(redis_scripts.DISCARD, token, redis_client.PART_BYTES)
 
-    def hold(self, owner: int, tensors: Sequence[TensorId], token: str) -> None:
+    def hold(self, tensors: TensorsOfOwners, token: str) -> None:
         """Count the tensors once more."""
-        if not self._run(redis_scripts.HOLD, owner, token, b"".join(tensors)):
-            raise RetiredError(f"a tensor of model {owner} is not there any more")
+        if not self._run(redis_scripts.HOLD, token, *_by_turns(tensors)):
+            raise _gone(tensors)
 
-    def release(self, owner: int, token: str) -> int:
+    def release(self, owners: Sequence[int], token: str) -> int:
         """Count the tensors once less, and unlink those that nobody holds."""
-        return int(self._run(redis_scripts.RELEASE, owner, token, redis_client.PART_BYTES))
+        return int(self._run(redis_scripts.RELEASE, token, redis_client.PART_BYTES, *owners))
 
-    def publish(self, record: ModelRecord) -> None:
+    def publish(self, record: ModelRecord, inherited: TensorsOfOwners) -> None:
         """Take up the record and the values."""
         change = encode_change(Change(record.id, record.graph.names, record.accuracy))
-        done = self._run(redis_scripts.PUBLISH, record.id, record.token, record.encode(), change)
+        content = (record.id, record.token, record.encode(), change)
+        done = self._run(redis_scripts.PUBLISH, *content, *_by_turns(inherited))
         if not done:
             raise ModelExistsError(f"the store has or had a model {record.id}; take another id")
-        if done < 0:
+        if done == -1:
             raise StoreError(f"the bytes of model {record.id} are not all at {self.address} yet")
+        if done == -2:
+            raise _gone(inherited)
 
     def withdraw(self, model: int) -> bool:
         """Note that the model went."""
@@ -276,3 +286,12 @@ class RedisShard(Shard):
 def _numbered(field: bytes) -> tuple[int, str]:
     number, _, token = field.partition(b":")
     return int(number), token.decode()
+
+
+def _by_turns(tensors: TensorsOfOwners) -> list[int | bytes]:
+    return [part for owner, ids in tensors.items() for part in (owner, b"".join(ids))]
+
+
+def _gone(tensors: TensorsOfOwners) -> RetiredError:
+    owners = ", ".join(map(str, tensors))
+    return RetiredError(f"a tensor of model {owners} is not there any more")

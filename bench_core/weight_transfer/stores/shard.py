@@ -1,9 +1,9 @@
 """One server's part of a store: the records of its models, and the bytes that these models own.
 
-A tensor's count is the number of holds that name it. A put takes a hold on what it inherits, under
-a token of its own, before its record appears; a retirement takes the record away first and gives
-the holds back afterwards. Whoever dies in between leaves holds or bytes that nobody needs, never a
-record whose tensors are gone: `leftovers` finds them.
+A tensor's count is the number of holds that name it. A put takes holds on what it inherits, under
+a token of its own, before its record appears, or with it where both lie here; a retirement takes
+the record away first and gives the holds back afterwards. Whoever dies in between leaves holds or
+bytes that nobody needs, never a record whose tensors are gone: `leftovers` finds them.
 """
 
 from __future__ import annotations
@@ -16,6 +16,9 @@ import torch
 
 from bench_core.weight_transfer.graphs import Name, TensorId
 from bench_core.weight_transfer.records import ModelRecord
+
+TensorsOfOwners = Mapping[int, Sequence[TensorId]]
+"""Tensors by the model that owns them."""
 
 
 @dataclass(frozen=True)
@@ -85,23 +88,28 @@ class Shard(ABC):
         """Remove unpublished bytes; those that are not there are no error."""
 
     @abstractmethod
-    def hold(self, owner: int, tensors: Sequence[TensorId], token: str) -> None:
-        """Count some of an owner's tensors once more, for ``token``; the same again is no change.
+    def hold(self, tensors: TensorsOfOwners, token: str) -> None:
+        """Count some owners' tensors once more, for ``token``; an owner again is no change.
 
         Raises:
             RetiredError: one of them is not there any more; none was counted.
         """
 
     @abstractmethod
-    def release(self, owner: int, token: str) -> int:
-        """Take back what ``token`` holds of an owner, free what nobody holds; return its bytes."""
+    def release(self, owners: Sequence[int], token: str) -> int:
+        """Take back what ``token`` holds of owners, free what nobody holds; return its bytes."""
 
     @abstractmethod
-    def publish(self, record: ModelRecord) -> None:
-        """Make a model visible: its record, and the bytes written and held under its token.
+    def publish(self, record: ModelRecord, inherited: TensorsOfOwners) -> None:
+        """Make a model visible: its record, and the bytes written under its token.
+
+        Args:
+            record: of the model.
+            inherited: what it has from owners of this shard, counted in the same step.
 
         Raises:
             ModelExistsError: there is or was a model of this id; nothing has changed.
+            RetiredError: an inherited tensor is not there any more; nothing has changed.
         """
 
     @abstractmethod
