@@ -19,11 +19,15 @@ from harness.limits import Limits
 from harness.records import read_records
 
 STACK, TINY = "stack_4x16KiB", "tiny_8x1KiB"
-SPAWNING = ("parallel_writes.",)
-"""Benchmarks whose every sample starts processes; their cases are told apart by hand below."""
+SPAWNING = ("parallel_writes.", "prefix_queries.ConcurrentReaders.", "mpi_queries.")
+"""Benchmarks whose every sample starts processes: tested below, or by tests of their own."""
 
 SMALL = {
     "n_models": 5,
+    "n_population": 20,
+    "n_children": 5,
+    "depth": 3,
+    "generations": 2,
     "epochs": 1,
     "items": 64,
     "architecture": "mlp_tiny",
