@@ -9,24 +9,22 @@ from __future__ import annotations
 import functools
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import torch
 
 from bench_core.errors import TensorNotFoundError, nearest
 from bench_core.formats.atomic import writer_mark
-from bench_core.weight_transfer.errors import ModelExistsError, RetiredError, StoreError
+from bench_core.weight_transfer.errors import RetiredError
 from bench_core.weight_transfer.graphs import ArchitectureGraph, TensorId
+from bench_core.weight_transfer.placement import Placement
 from bench_core.weight_transfer.prefix import Match, Measure
 from bench_core.weight_transfer.prefix_index import PrefixIndex
 from bench_core.weight_transfer.puts import PutResult, check_same, new_record, own_tensors
 from bench_core.weight_transfer.records import ModelRecord
 from bench_core.weight_transfer.stores.shard import Shard, Usage
-
-T = TypeVar("T")
 
 _RECORDS_KEPT: Final = 4096
 
@@ -57,15 +55,13 @@ class LayerStore:
         Raises:
             StoreError: there is none.
         """
-        if not shards:
-            raise StoreError("a layer store needs at least one shard, none was given")
-        self.shards = tuple(shards)
+        self._placement = Placement(shards)
+        self.shards = self._placement.shards
         self._lock = threading.RLock()
         self._index = PrefixIndex()
         self._seen = [0] * len(shards)
         # A record never changes, so one that was read once need not be asked for again.
         self._record = functools.lru_cache(_RECORDS_KEPT)(self._asked_record)
-        self._pool = ThreadPoolExecutor(len(shards)) if len(shards) > 1 else None
 
     def put(
         self,
@@ -123,24 +119,7 @@ class LayerStore:
         Raises:
             ModelExistsError, RetiredError, StoreError: as `put`; no count has changed.
         """
-        inherited = self._inherited(record)
-        home = self.shard(record.id)
-        here = inherited.pop(home, {})
-        held: list[Shard] = []
-        try:
-            for shard, tensors in inherited.items():
-                shard.hold(tensors, record.token)
-                held.append(shard)
-        except BaseException:
-            self._give_back(record, held)
-            raise
-        # Whether a publication that failed otherwise, or was interrupted, is visible by now,
-        # nobody knows here: holds too many are found by a sweep, one too few by no one.
-        try:
-            home.publish(record, here)
-        except (ModelExistsError, RetiredError):
-            self._give_back(record, held)
-            raise
+        self._placement.publish(record)
 
     def best_prefix(
         self,
@@ -217,7 +196,9 @@ class LayerStore:
             for name in names
         }
         check_same(model, specs, found)
-        self._read(record, {record.tensor_ids[name]: tensor for name, tensor in found.items()})
+        self._placement.read(
+            record, {record.tensor_ids[name]: tensor for name, tensor in found.items()}
+        )
         return found
 
     def fetch(
@@ -235,7 +216,9 @@ class LayerStore:
         """
         wanted = graph.tensor_ids(match.positions)
         check_same(match.donor, graph.tensors(), {name: into[name] for name in wanted})
-        self._read(self.record(match.donor), {key: into[name] for name, key in wanted.items()})
+        self._placement.read(
+            self.record(match.donor), {key: into[name] for name, key in wanted.items()}
+        )
 
     def record(self, model: int) -> ModelRecord:
         """Return what is known of a model, live or retired: graph, owner map, donor, accuracy.
@@ -300,7 +283,7 @@ class LayerStore:
 
     def shard(self, model: int) -> Shard:
         """Return the shard of a model: static placement, id mod n."""
-        return self.shards[model % len(self.shards)]
+        return self._placement.shard(model)
 
     def refresh(self) -> None:
         """Bring the index up to what all processes have published and retired."""
@@ -315,10 +298,7 @@ class LayerStore:
 
     def close(self) -> None:
         """Let go of all shards."""
-        if self._pool is not None:
-            self._pool.shutdown()
-        for shard in self.shards:
-            shard.close()
+        self._placement.close()
 
     def __enter__(self) -> LayerStore:
         """Return the store, to be closed at the end of the block."""
@@ -329,39 +309,7 @@ class LayerStore:
 
     def release(self, record: ModelRecord) -> int:
         """Give back all that a retired model holds, as `retire` does; return the freed bytes."""
-        owners: dict[Shard, list[int]] = {}
-        for owner in record.by_owner:
-            owners.setdefault(self.shard(owner), []).append(owner)
-        return sum(shard.release(of, record.token) for shard, of in owners.items())
-
-    def _inherited(self, record: ModelRecord) -> dict[Shard, dict[int, tuple[TensorId, ...]]]:
-        """Return what a model inherits, by the shards of the owners and then by these."""
-        found: dict[Shard, dict[int, tuple[TensorId, ...]]] = {}
-        for owner, tensors in record.by_owner.items():
-            if owner != record.id:
-                found.setdefault(self.shard(owner), {})[owner] = tensors
-        return found
+        return self._placement.release(record)
 
     def _asked_record(self, model: int) -> ModelRecord:
         return self.shard(model).record(model)
-
-    def _give_back(self, record: ModelRecord, shards: Sequence[Shard]) -> None:
-        for shard in shards:
-            owners = [owner for owner in record.by_owner if self.shard(owner) is shard]
-            with suppress(Exception):  # a server that is gone: the first error is the one to tell
-                shard.release(owners, record.token)
-
-    def _read(self, record: ModelRecord, wanted: Mapping[TensorId, torch.Tensor]) -> None:
-        requests: dict[Shard, dict[int, dict[TensorId, torch.Tensor]]] = {}
-        for key, tensor in wanted.items():
-            owner = record.owner_map[key]
-            requests.setdefault(self.shard(owner), {}).setdefault(owner, {})[key] = tensor
-        self._at_once([(shard.read, owners) for shard, owners in requests.items()])
-
-    def _at_once(self, calls: Sequence[tuple[Callable[[T], None], T]]) -> None:
-        if self._pool is None or len(calls) == 1:
-            for call, argument in calls:
-                call(argument)
-            return
-        for done in [self._pool.submit(call, argument) for call, argument in calls]:
-            done.result()
