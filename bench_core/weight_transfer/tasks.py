@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, get_args
 
 import torch
 
@@ -90,8 +90,7 @@ class TaskRecipe:
             raise UnknownNameError(
                 f"no task {name!r}, expected one of {', '.join(_TASKS)}{nearest(name, _TASKS)}"
             )
-        frozen = {k: tuple(v) if isinstance(v, list) else v for k, v in settings.items()}
-        return cls(name, tuple(sorted(frozen.items())))
+        return cls(name, tuple(sorted((k, _frozen(v)) for k, v in settings.items())))
 
     def open(self) -> Task:
         """Return the task.
@@ -104,6 +103,10 @@ class TaskRecipe:
             return _TASKS[self.name](**dict(self.settings))
         except TypeError as error:
             raise TaskError(f"task {self.name}: {error}") from error
+
+
+def _frozen(value: Any) -> Any:
+    return tuple(map(_frozen, value)) if isinstance(value, list | tuple) else value
 
 
 def names() -> tuple[str, ...]:
@@ -153,7 +156,7 @@ def generated(
         seed: of all that is drawn.
 
     Raises:
-        TaskError: a number that is not positive, or a class more than items.
+        TaskError: a number that is not positive, no such kind, or a single value to be judged by.
     """
     numbers = [outputs, n_train, n_validation, *(length for shape in shapes for length in shape)]
     if not shapes or not all(type(number) is int and number > 0 for number in numbers):
@@ -161,6 +164,10 @@ def generated(
             f"shapes {shapes}, outputs {outputs}, n_train {n_train}, n_validation {n_validation}: "
             "expected one shape or more and positive integers"
         )
+    if kind not in get_args(Kind):
+        raise TaskError(f"kind {kind!r}, expected one of {', '.join(get_args(Kind))}")
+    if kind == "regression" and n_validation < 2:
+        raise TaskError("n_validation 1: a regression is judged by 2 items or more")
     generator = torch.Generator().manual_seed(seed)
     n = n_train + n_validation
     latent = torch.randn(n, _LATENT, generator=generator)

@@ -9,6 +9,7 @@ from typing import Final, Literal
 
 import torch
 
+from bench_core.formats.atomic import one_line
 from bench_core.weight_transfer.errors import TaskError
 from bench_core.weight_transfer.graphs import ArchitectureGraph
 from bench_core.weight_transfer.layers import out_shape
@@ -91,12 +92,21 @@ class TransferTrainer:
     def __init__(
         self, method: TransferMethod, task: Task, plan: TrainingPlan | None = None
     ) -> None:
-        """Keep the task's items on the plan's device."""
+        """Keep the task's items on the plan's device.
+
+        Raises:
+            TaskError: there is no such device, or it has no room for the items.
+        """
         self.method = method
         self.task = task
         self.plan = plan or TrainingPlan()
-        self._train = task.train.to(self.plan.device)
-        self._validation = task.validation.to(self.plan.device)
+        try:
+            self._train = task.train.to(self.plan.device)
+            self._validation = task.validation.to(self.plan.device)
+        except (RuntimeError, AssertionError) as error:  # the latter of torch without CUDA
+            raise TaskError(
+                f"device {self.plan.device!r} cannot be used ({one_line(error)})"
+            ) from error
 
     def run(
         self, model: int, graph: ArchitectureGraph, *, hint: int | None = None, seed: int = 0
@@ -171,7 +181,7 @@ class TransferTrainer:
         names = graph.tensor_ids(match.positions)
         wanted = {name: state[name] for name in names}
         host = {name: torch.empty_like(tensor, device="cpu") for name, tensor in wanted.items()}
-        is_direct = torch.device(self.plan.device).type == "cpu"
+        is_direct = self._is_on_cpu
         self.method.fetch(match, graph, wanted if is_direct else host)
         stamps.end("fetch")
         if not is_direct:
@@ -185,7 +195,7 @@ class TransferTrainer:
         """Train all epochs; the frozen layers' turn comes when the plan says so."""
         losses = []
         network.train()
-        devices = [self.plan.device] if self.plan.device != "cpu" else []
+        devices = [] if self._is_on_cpu else [self.plan.device]
         order = torch.Generator().manual_seed(seed)
         with torch.random.fork_rng(devices):
             torch.manual_seed(seed)
@@ -204,8 +214,8 @@ class TransferTrainer:
         items, total, count = self._train, torch.zeros((), device=self.plan.device), 0
         permuted = torch.randperm(len(items), generator=order).to(self.plan.device)
         for chosen in torch.split(permuted, self.plan.batch_size):
-            if len(chosen) == 1 and count:
-                break  # batch normalisation cannot be trained on a single item
+            if len(chosen) == 1 < self.plan.batch_size and count:
+                break  # batch normalisation cannot be trained on a single item that is left over
             outputs = network(tuple(x[chosen] for x in items.inputs))
             loss = self.task.loss(outputs, items.targets[chosen])
             if optimizer is not None:
@@ -224,6 +234,10 @@ class TransferTrainer:
         if self.plan.optimizer == "sgd":
             return torch.optim.SGD(parameters, lr=self.plan.learning_rate, fused=True)
         return torch.optim.Adam(parameters, lr=self.plan.learning_rate, fused=True)
+
+    @property
+    def _is_on_cpu(self) -> bool:
+        return torch.device(self.plan.device).type == "cpu"
 
     def _evaluated(self, network: Network) -> float:
         return _scored(network, self._validation, self.task)

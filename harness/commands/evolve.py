@@ -75,7 +75,10 @@ def command(
 
     \b
         bench-core evolve digits --models my_models --candidates 200
-        mpiexec -n 9 python -m mpi4py.futures -m harness.cli evolve attn --models DIR --engine mpi
+        bench-core evolve digits --models my_models --engine processes --workers 2
+
+    With ``--engine mpi`` under ``mpiexec -n 9 python -m mpi4py.futures -m harness.cli evolve …``
+    there are ``--workers 8``: all ranks but the first.
     """
     from bench_core.weight_transfer.evolution import search
 
@@ -109,7 +112,7 @@ def _setup(application: str, folder: Path | None, options: dict[str, Any]) -> Se
     plan = about.plan if epochs is None else replace(about.plan, epochs=epochs)
     if folder is None and not servers and method != "noop":
         raise click.UsageError("give --models DIR or --servers URLS: where shall models be kept?")
-    place = None if folder is None else str(folder / "models")
+    place = None if folder is None else str(folder.absolute() / "models")
     recipe = MethodRecipe(method, place, tuple(servers.split()))
     return Setup(about.space, about.task, recipe, plan)
 
@@ -153,7 +156,7 @@ def _lines(result: SearchResult) -> list[str]:
         lines.append(
             f"models of {byte_count(result.bytes_logical)} were written as "
             f"{byte_count(result.bytes_physical)} ({ratio:.2f} times less), "
-            f"{byte_count(result.arrivals[-1].stored_bytes)} are kept"
+            f"{byte_count(max(one.stored_bytes for one in result.arrivals))} were kept at most"
         )
     lost = sum(bool(one.outcome.problem) for one in result.arrivals)
     if lost:

@@ -3,26 +3,33 @@
 from __future__ import annotations
 
 import os
+import resource
 import shutil
 import signal
 import subprocess
 import sys
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from evolution_cases import SETTINGS, history, setup
 
-from bench_core.errors import CorruptFileError, UnknownNameError
+from bench_core.errors import CorruptFileError, SaveError, UnknownNameError
 from bench_core.weight_transfer import ModelExistsError, SpaceError, spaces
 from bench_core.weight_transfer.errors import EvolutionError, TaskError
 from bench_core.weight_transfer.evolution import (
     AgingEvolution,
+    Arrival,
     Evolution,
     MethodRecipe,
     SearchResult,
     search,
 )
+from bench_core.weight_transfer.evolution.journal import Journal
+from bench_core.weight_transfer.methods import StoreMethod
 from bench_core.weight_transfer.trainer import TrainingPlan
 
 
@@ -199,6 +206,168 @@ search(setup(folder), SETTINGS, journal=folder / "journal")
 """
 
 
+def _stopped_at(count: int) -> Callable[[object], None]:
+    def stop(arrival: object) -> None:
+        seen.append(arrival)
+        if len(seen) == count:
+            raise KeyboardInterrupt
+
+    seen: list[object] = []
+    return stop
+
+
+@pytest.mark.parametrize("changes", [{}, {"in_flight": 3, "is_synchronous": True}])
+@pytest.mark.parametrize("arrival", [8, 9, 13])
+def test_a_model_is_retired_only_when_the_arrival_after_it_is_noted(
+    tmp_path: Path, changes: dict[str, Any], arrival: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = replace(SETTINGS, **changes)
+    expected = history(search(setup(tmp_path / "whole"), settings))
+    add = Journal.add
+    noted: list[Arrival] = []
+
+    def interrupted(self: Journal, arrivals: Sequence[Arrival]) -> None:
+        noted.extend(arrivals)
+        if len(noted) >= arrival:
+            raise KeyboardInterrupt
+        add(self, arrivals)
+
+    path = tmp_path / "journal"
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(Journal, "add", interrupted)
+        search(setup(tmp_path), settings, journal=path)
+    assert history(search(setup(tmp_path), settings, journal=path)) == expected
+
+
+def test_two_processes_cannot_have_one_journal(tmp_path: Path) -> None:
+    path = tmp_path / "journal"
+
+    def again(arrival: object) -> None:
+        with pytest.raises(EvolutionError, match="another process is at work"):
+            search(setup(tmp_path), SETTINGS, journal=path)
+
+    found = search(setup(tmp_path), SETTINGS, journal=path, progress=again)
+    assert history(search(setup(tmp_path), SETTINGS, journal=path)) == history(found)
+
+
+@pytest.mark.parametrize("content", ["a line without an end", '{"a":1}\n{"b":2}', "\n\n[1]"])
+def test_a_file_that_is_no_journal_is_left_as_it_is(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "notes"
+    path.write_text(content)
+    with pytest.raises((CorruptFileError, EvolutionError), match="journal"):
+        search(setup(), SETTINGS, journal=path)
+    assert path.read_text() == content
+
+
+def test_a_journal_on_a_full_disk_keeps_whole_lines_and_goes_on(tmp_path: Path) -> None:
+    settings = replace(SETTINGS, in_flight=3, is_synchronous=True)
+    path = tmp_path / "journal"
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def fill(arrival: object) -> None:
+        data = path.read_bytes()  # one of the next three lines fits, and not the second
+        room = len(data.splitlines()[-1]) * 3 // 2
+        resource.setrlimit(resource.RLIMIT_FSIZE, (len(data) + room, limits[1]))
+
+    try:
+        with pytest.raises(SaveError, match="journal cannot be written"):
+            search(setup(), settings, journal=path, progress=fill)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    lines = path.read_text().splitlines()
+    assert sum('"birth"' in line for line in lines) == 3 and path.read_text().endswith("\n")
+
+
+def test_a_store_without_the_models_of_the_journal_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "journal"
+    with pytest.raises(KeyboardInterrupt):
+        search(setup(), SETTINGS, journal=path, progress=_stopped_at(9))
+    with pytest.raises(EvolutionError, match="of the journal is not in the store"):
+        search(setup(), SETTINGS, journal=path)
+
+
+def test_a_journal_and_its_models_may_be_moved(tmp_path: Path) -> None:
+    here, there = tmp_path / "here", tmp_path / "there"
+    with pytest.raises(KeyboardInterrupt):
+        search(setup(here), SETTINGS, journal=here / "journal", progress=_stopped_at(9))
+    here.rename(there)
+    found = search(setup(there), SETTINGS, journal=there / "journal")
+    assert history(found) == history(search(setup(tmp_path / "whole"), SETTINGS))
+
+
+def test_a_journal_of_another_course_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "journal"
+    settings = replace(SETTINGS, in_flight=2, candidates=6)
+    search(setup(method=MethodRecipe("noop")), settings, journal=path)
+    turned = (1, 0, *range(2, 6))
+    with pytest.raises(EvolutionError, match="arrival 0 of the journal is birth 0, the order has"):
+        search(setup(method=MethodRecipe("noop")), settings, journal=path, order=turned)
+    text = path.read_text()
+    arch = text.partition('"arch":[')[2].partition("]")[0]
+    changed = ",".join(str((int(choice) + 1) % 2) for choice in arch.split(","))
+    path.write_text(text.replace(f'"arch":[{arch}]', f'"arch":[{changed}]', 1))
+    with pytest.raises(CorruptFileError, match="another birth 0 than the search"):
+        search(setup(method=MethodRecipe("noop")), settings, journal=path)
+
+
+def test_what_a_query_takes_is_a_phase(monkeypatch: pytest.MonkeyPatch) -> None:
+    best = StoreMethod.retain_best
+
+    def slow(self: StoreMethod, *arguments: Any, **named: Any) -> Any:
+        time.sleep(0.02)
+        return best(self, *arguments, **named)
+
+    monkeypatch.setattr(StoreMethod, "retain_best", slow)
+    result = search(setup(), SETTINGS)
+    children = SETTINGS.candidates - SETTINGS.population
+    assert result.phase_seconds()["query"] >= 0.02 * children
+
+
+ORPHANED = """
+import os, signal, sys
+from pathlib import Path
+from evolution_cases import SETTINGS, setup
+from bench_core.weight_transfer.evolution import search
+
+def die(arrival):
+    children = Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read_text().split()
+    workers = [c for c in children if b"spawn_main" in Path(f"/proc/{c}/cmdline").read_bytes()]
+    print(*workers, flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+if __name__ == "__main__":
+    search(setup(Path(sys.argv[1])), SETTINGS, engine="processes", workers=2, progress=die)
+"""
+
+
+def test_workers_end_with_a_search_that_is_killed(tmp_path: Path) -> None:
+    program = tmp_path / "program.py"
+    program.write_text(ORPHANED)
+    run = subprocess.run(
+        [sys.executable, str(program), str(tmp_path)],
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parent)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        timeout=120,
+    )
+    assert run.returncode == -signal.SIGKILL
+    workers = run.stdout.split()
+    assert workers
+    deadline = time.monotonic() + 60
+    while any(_is_alive(worker) for worker in workers):
+        assert time.monotonic() < deadline, "a worker outlived its search"
+        time.sleep(0.05)
+
+
+def _is_alive(process: str) -> bool:
+    """Whether a process is there and no zombie that nobody waited for."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
 @pytest.mark.parametrize("step", [7, 22, 23, 24, 25])
 def test_a_search_that_was_killed_goes_on_to_the_same_end(tmp_path: Path, step: int) -> None:
     expected = search(setup(tmp_path / "whole"), SETTINGS)
@@ -254,6 +423,10 @@ def test_what_cannot_be_is_refused() -> None:
         search(setup(), SETTINGS, engine="processes")
     with pytest.raises(EvolutionError, match="0 workers"):
         search(setup(), SETTINGS, workers=0)
+    with pytest.raises(EvolutionError, match="2 workers for engine serial, which has one"):
+        search(setup(), SETTINGS, workers=2)
+    with pytest.raises(EvolutionError, match=r"seed \d+, expected 0 to 2\^63"):
+        Evolution(seed=1 << 63)
     with pytest.raises(TaskError, match="set the inputs"):
         search(setup(space=spaces.get("feed-forward", inputs=9)), SETTINGS)
 
@@ -300,7 +473,11 @@ def test_on_ray_the_search_is_the_same(tmp_path: Path) -> None:
     assert history(found) == expected
 
 
-def test_a_worker_that_is_killed_ends_the_search_and_the_same_call_goes_on(tmp_path: Path) -> None:
+@pytest.mark.parametrize("pause_s", [0, 0.5])
+def test_a_worker_that_is_killed_ends_the_search_and_the_same_call_goes_on(
+    tmp_path: Path, pause_s: float
+) -> None:
+    """Whether the loss is seen when one is waited for, or when the next is submitted."""
     settings = replace(SETTINGS, in_flight=2)
     path = tmp_path / "journal"
 
@@ -310,6 +487,7 @@ def test_a_worker_that_is_killed_ends_the_search_and_the_same_call_goes_on(tmp_p
             command = Path(f"/proc/{child}/cmdline").read_bytes()
             if b"spawn_main" in command:
                 os.kill(int(child), signal.SIGKILL)
+        time.sleep(pause_s)
 
     with pytest.raises(EvolutionError, match="a worker was lost"):
         search(

@@ -53,6 +53,31 @@ def test_a_search_that_was_killed_goes_on_from_its_journal(tmp_path: Path) -> No
     assert journal.read_text().count('"seconds"') == 12 >= before > 0
 
 
+@pytest.mark.parametrize("engine", [(), ("--engine", "processes", "--workers", "2")])
+def test_ctrl_c_is_one_line_and_ends_the_workers_too(
+    tmp_path: Path, engine: tuple[str, ...]
+) -> None:
+    arguments = (*SMALL, "--models", str(tmp_path), "--candidates", "1000", *engine)
+    journal = tmp_path / "journal.jsonl"
+    process = subprocess.Popen(
+        command(*arguments),
+        start_new_session=True,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and not (
+        journal.exists() and journal.read_text().count('"seconds"') > 1
+    ):
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: workers get it too
+    _, errors = process.communicate(timeout=120)  # that long as a worker holds the pipe
+    assert process.returncode == 130
+    assert errors.strip() == "bench-core: interrupted"
+    assert journal.read_text().endswith("\n")
+
+
 @pytest.mark.parametrize(
     ("arguments", "found"),
     [

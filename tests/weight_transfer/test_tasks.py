@@ -28,6 +28,13 @@ def test_a_recipe_gives_equal_items_wherever_it_is_opened() -> None:
     assert not torch.equal(one.train.targets, other.train.targets)
 
 
+def test_lists_in_lists_are_taken_for_tuples_too() -> None:
+    sizes = {"outputs": 2, "n_train": 2, "n_validation": 2}
+    listed = TaskRecipe.of("generated", shapes=[[1, 8], [4]], **sizes)
+    assert listed == TaskRecipe.of("generated", shapes=((1, 8), (4,)), **sizes)
+    assert hash(listed) == hash(pickle.loads(pickle.dumps(listed)))
+
+
 @pytest.mark.parametrize(
     ("name", "shapes", "outputs", "kind"),
     [
@@ -83,5 +90,9 @@ def test_what_cannot_be_is_refused() -> None:
         TaskRecipe.of("digits", wide=3).open()
     with pytest.raises(TaskError, match="expected 2 lengths"):
         TaskRecipe.of("attn", inputs=[3]).open()
+    with pytest.raises(TaskError, match="kind 'clasification', expected one of"):
+        tasks.generated([(3,)], 2, kind="clasification", n_train=2, n_validation=2)  # type: ignore[arg-type]
+    with pytest.raises(TaskError, match="judged by 2 items or more"):
+        tasks.generated([(3,)], 2, kind="regression", n_train=2, n_validation=1)
     with pytest.raises(TaskError, match="positive integers"):
         tasks.generated([(0,)], 2, n_train=2, n_validation=2)

@@ -134,6 +134,29 @@ def test_training_learns(method: StoreMethod) -> None:
     assert trained.losses[-1] < trained.losses[0]
 
 
+def test_an_epoch_of_single_items_trains_on_each_of_them(
+    method: StoreMethod, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps = []
+    step = torch.optim.SGD.step
+
+    def counted(self: torch.optim.SGD) -> None:
+        steps.append(1)
+        step(self)
+
+    monkeypatch.setattr(torch.optim.SGD, "step", counted)
+    graph = sequential([layers.dense((8,), 3)])
+    TransferTrainer(method, TASK, TrainingPlan(batch_size=1, optimizer="sgd")).run(1, graph)
+    assert len(steps) == len(TASK.train)
+
+
+def test_a_device_that_is_not_there_is_refused(method: StoreMethod) -> None:
+    with pytest.raises(TaskError, match="device 'cpux' cannot be used"):
+        TransferTrainer(method, TASK, TrainingPlan(device="cpux"))
+    trained = TransferTrainer(method, TASK, TrainingPlan(device="cpu:0")).run(1, stack(8))
+    assert math.isfinite(trained.accuracy)
+
+
 def test_values_that_are_not_finite_are_no_score_and_are_not_stored(method: StoreMethod) -> None:
     plan = TrainingPlan(epochs=3, learning_rate=1e30, optimizer="sgd")
     trained = TransferTrainer(method, TASK, plan).run(1, stack(8))

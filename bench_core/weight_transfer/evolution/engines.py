@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
+import signal
+import threading
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -14,6 +17,7 @@ from typing import Any, Final
 import torch
 
 from bench_core.errors import UnknownNameError, nearest
+from bench_core.formats.atomic import one_line
 from bench_core.optional import require
 from bench_core.weight_transfer.errors import EvolutionError
 from bench_core.weight_transfer.evolution.settings import Candidate, Outcome, Setup
@@ -28,7 +32,11 @@ class Engine(ABC):
 
     @abstractmethod
     def submit(self, candidate: Candidate) -> None:
-        """Let a candidate be trained; returns at once."""
+        """Let a candidate be trained; returns at once.
+
+        Raises:
+            EvolutionError: a worker was lost.
+        """
 
     @abstractmethod
     def next(self) -> Outcome:
@@ -76,7 +84,11 @@ class Pool(Engine):
 
     def submit(self, candidate: Candidate) -> None:
         """Hand the candidate to the executor."""
-        self._running[self._executor.submit(evaluate, self._setup, candidate)] = candidate.birth
+        try:
+            future = self._executor.submit(evaluate, self._setup, candidate)
+        except BrokenProcessPool as error:
+            raise EvolutionError(_LOST) from error
+        self._running[future] = candidate.birth
 
     def next(self) -> Outcome:
         """Wait for the first that is ready; of several, for the earliest birth."""
@@ -100,12 +112,7 @@ class OnRay(Engine):
         self._ray: Any = require("ray", "ray")
         self._is_ours = not self._ray.is_initialized()
         if self._is_ours:
-            self._ray.init(
-                num_cpus=workers,
-                include_dashboard=False,
-                log_to_driver=False,
-                configure_logging=False,
-            )
+            _begin_ray(self._ray, workers)
         self._setup = self._ray.put(setup)
         # A worker that was lost is not replaced in silence: its candidate's model may be stored.
         self._evaluate = self._ray.remote(num_cpus=1, max_retries=0)(evaluate)
@@ -138,9 +145,42 @@ class OnRay(Engine):
             self._ray.shutdown()
 
 
+def _begin_ray(ray: Any, workers: int) -> None:
+    """Connect to the cluster that the environment names, or begin one on this machine.
+
+    Raises:
+        EvolutionError: no cluster answers there.
+    """
+    quiet = {"log_to_driver": False, "configure_logging": False}
+    address = os.environ.get("RAY_ADDRESS")
+    if not address:
+        ray.init(address="local", num_cpus=workers, include_dashboard=False, **quiet)
+        return
+    try:
+        ray.init(address=address, **quiet)  # how many processors it has is its own matter
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        raise EvolutionError(
+            f"no Ray answers at RAY_ADDRESS {address} ({one_line(error)}); start one there, or "
+            "unset the variable for one of this machine"
+        ) from error
+
+
+def _begin_worker() -> None:
+    """Let a worker process end with the search, however that ends; at Ctrl-C without a word."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None, "a worker has a parent"
+    parent.join()
+    os._exit(1)
+
+
 def _processes(setup: Setup, workers: int, method: TransferMethod) -> Engine:
     spawn = multiprocessing.get_context("spawn")  # a fork would copy locks and sockets
-    return Pool(setup, ProcessPoolExecutor(workers, mp_context=spawn))
+    return Pool(setup, ProcessPoolExecutor(workers, spawn, _begin_worker))
 
 
 def _mpi(setup: Setup, workers: int, method: TransferMethod) -> Engine:
@@ -170,7 +210,8 @@ def open_engine(name: str, setup: Setup, workers: int, method: TransferMethod) -
 
     Raises:
         UnknownNameError: there is no such engine.
-        EvolutionError: no worker, or models in memory, which no other process sees.
+        EvolutionError: no worker, several for ``serial``, or models in memory, which no other
+            process sees.
         MissingExtraError: what it runs on is not installed.
     """
     if name not in _ENGINES:
@@ -179,6 +220,11 @@ def open_engine(name: str, setup: Setup, workers: int, method: TransferMethod) -
         )
     if workers < 1:
         raise EvolutionError(f"{workers} workers, expected 1 or more")
+    if name == "serial" and workers > 1:
+        raise EvolutionError(
+            f"{workers} workers for engine serial, which has one; take engine processes, or for "
+            "several candidates at once without workers `Evolution.in_flight`"
+        )
     if name != "serial" and setup.method.is_in_memory:
         raise EvolutionError(
             f"engine {name} has workers in other processes, which cannot see models in memory; "

@@ -18,7 +18,7 @@ class Arrival:
     seconds: float
     """From the beginning of the search; time before an interruption counts, the gap does not."""
     stored_bytes: int
-    """Of all models that are kept, after this one came and the oldest went."""
+    """Of all models that are kept when this one came; the oldest goes after it."""
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, closing, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -61,7 +61,8 @@ def search(
         progress: is called after each arrival.
 
     Raises:
-        EvolutionError: what is asked for cannot be, or a worker was lost.
+        EvolutionError: what is asked for cannot be, another process has the journal, its models
+            are not in the store any more, or a worker was lost.
         ModelExistsError: the store has models of these ids, from another search.
         StoreError, SaveError: models or the journal cannot be written.
 
@@ -81,16 +82,13 @@ def search(
     """
     settings = settings or Evolution()
     _check_order(settings, order)
-    with setup.method.open() as method:
-        notes = None if journal is None else Journal(journal, setup, settings)
-        running = open_engine(engine, setup, workers, method)
-        try:
-            run = _Search(setup, settings, method, running, notes, order, progress)
-            return run.to_the_end()
-        finally:
-            running.close()
-            if notes is not None:
-                notes.close()
+    with ExitStack() as opened:
+        method = opened.enter_context(setup.method.open())
+        notes = None
+        if journal is not None:
+            notes = opened.enter_context(closing(Journal(journal, setup, settings)))
+        running = opened.enter_context(closing(open_engine(engine, setup, workers, method)))
+        return _Search(setup, settings, method, running, notes, order, progress).to_the_end()
 
 
 def _check_order(settings: Evolution, order: Sequence[int] | None) -> None:
@@ -129,6 +127,10 @@ class _Search:
         """Outcomes whose turn in the given order has not come."""
         self._live: dict[int, int] = {}
         """Models that can be donors by birth, in the order of arrival."""
+        self._asked_ns: dict[int, int] = {}
+        """Nanoseconds that finding the donor took, by birth."""
+        self._gone: list[int] = []
+        """Models of those that died of age, to be retired when that is noted."""
         self._strays: set[int] = set()
         """Models that a worker of an earlier start may store still."""
         self._start = 0 if journal is None else journal.starts
@@ -164,7 +166,9 @@ class _Search:
 
     def _submit(self, candidate: Candidate) -> None:
         candidate = replace(candidate, model=self._model(candidate.birth, self._start))
+        started = time.perf_counter_ns()
         match, pin = self._donor(candidate)
+        self._asked_ns[candidate.birth] = time.perf_counter_ns() - started
         if match is not None:
             self._pins[candidate.birth] = (match.donor, pin)
         candidate = self._in_flight[candidate.birth] = replace(candidate, match=match)
@@ -215,10 +219,12 @@ class _Search:
         seconds = time.perf_counter() - self._began
         candidate = self._in_flight.pop(outcome.birth)
         self._take_up(candidate, outcome)
+        phases = {"query": self._asked_ns.pop(outcome.birth), **outcome.phases}
+        outcome = replace(outcome, phases=phases)
         return Arrival(candidate, outcome, seconds, self._method.nbytes())
 
     def _take_up(self, candidate: Candidate, outcome: Outcome) -> None:
-        """Count a candidate in, give its donor back, and let the oldest go."""
+        """Count a candidate in, give its donor back, and see who dies of age."""
         self._unpin(candidate.birth)
         if outcome.is_finite:
             self._live[candidate.birth] = candidate.model
@@ -226,7 +232,7 @@ class _Search:
         if oldest is None or not self._settings.retires:
             return
         if self._live.pop(oldest.candidate.birth, None) is not None:
-            self._method.retire(oldest.candidate.model)
+            self._gone.append(oldest.candidate.model)
 
     def _unpin(self, birth: int) -> None:
         if birth in self._pins:
@@ -237,6 +243,9 @@ class _Search:
         self._arrivals += arrivals
         if self._journal is not None:
             self._journal.add(arrivals)
+        # Only now: a search that is killed before this note and goes on asks the same models.
+        while self._gone:
+            self._method.retire(self._gone.pop())
         if self._progress is not None:
             for arrival in arrivals:
                 self._progress(arrival)
@@ -246,19 +255,49 @@ class _Search:
         self._method.sweep()
         for arrival in journal.arrivals:
             self._due()
-            if self._in_flight.pop(arrival.candidate.birth, None) is None:
-                raise CorruptFileError(
-                    f"the journal has birth {arrival.candidate.birth} where the search has not"
-                )
+            self._check_expected(arrival.candidate)
+            del self._in_flight[arrival.candidate.birth]
             self._take_up(arrival.candidate, arrival.outcome)
             self._arrivals.append(arrival)
         if self._arrivals:
             self._began -= self._arrivals[-1].seconds
+        self._retire_kept()
         self._due()
         for candidate in self._in_flight.values():
             self._forget(candidate.birth)
         for candidate in list(self._in_flight.values()):
             self._submit(candidate)
+
+    def _check_expected(self, noted: Candidate) -> None:
+        """See that this candidate can arrive now, and shall."""
+        birth = noted.birth
+        if self._in_flight.get(birth) != replace(noted, model=0, match=None):
+            raise CorruptFileError(
+                f"the journal has another birth {birth} than the search, or has it elsewhere; it "
+                "was changed, or is of another version: give another path and another store"
+            )
+        if self._order is not None and self._order[len(self._arrivals)] != birth:
+            raise EvolutionError(
+                f"arrival {len(self._arrivals)} of the journal is birth {birth}, the order has "
+                f"{self._order[len(self._arrivals)]}; give the journal's order, or another journal"
+            )
+
+    def _retire_kept(self) -> None:
+        """Retire whose turn had come when the search was stopped; see that the others are there.
+
+        A search that had ended needs none of them.
+        """
+        kept = set(self._method.models())
+        missing = set(self._live.values()) - kept
+        is_needed = len(self._arrivals) < self._settings.candidates
+        if missing and is_needed and self._setup.method.name != "noop":
+            raise EvolutionError(
+                f"model {min(missing)} of the journal is not in the store: it was removed, or was "
+                "in memory; give the store of this journal, or remove the journal to begin anew"
+            )
+        for model in kept.intersection(self._gone):
+            self._method.retire(model)
+        self._gone.clear()
 
     def _forget(self, birth: int) -> None:
         """Retire what earlier starts stored of a birth that never arrived."""

@@ -21,6 +21,9 @@ Donors = Literal["best", "parent", "random", "none"]
 live model drawn at random, or nobody's."""
 DONORS: Final[tuple[Donors, ...]] = get_args(Donors)
 
+_SEEDS: Final = 1 << 63
+"""What torch takes."""
+
 
 @dataclass(frozen=True)
 class MethodRecipe:
@@ -84,11 +87,13 @@ class Evolution:
                 f"a sample of {self.sample} from a population of {self.population}, expected 1 to "
                 "the population's size"
             )
-        if self.candidates < 1 or self.in_flight < 1 or min(self.seed, self.first_model) < 0:
+        if self.candidates < 1 or self.in_flight < 1 or self.first_model < 0:
             raise EvolutionError(
-                f"candidates {self.candidates}, in_flight {self.in_flight}, seed {self.seed}, "
-                f"first_model {self.first_model}: expected 1 or more, 1 or more, 0 or more, twice"
+                f"candidates {self.candidates}, in_flight {self.in_flight}, first_model "
+                f"{self.first_model}: expected 1 or more, 1 or more, 0 or more"
             )
+        if not 0 <= self.seed < _SEEDS:
+            raise EvolutionError(f"seed {self.seed}, expected 0 to 2^63 - 1")
         if self.donors not in DONORS:
             raise EvolutionError(f"donors {self.donors!r}, expected one of {', '.join(DONORS)}")
 
@@ -124,7 +129,8 @@ class Outcome:
     bytes_logical: int = 0
     bytes_physical: int = 0
     phases: Mapping[str, int] = field(default_factory=dict)
-    """Nanoseconds, see `TrainedModel`, and ``graph``: the architecture made from the choices."""
+    """Nanoseconds, see `TrainedModel`, where ``query`` is the donor found and retained by the
+    search, and ``graph``: the architecture made from the choices."""
     problem: str = ""
     """Why it was not trained."""
 
