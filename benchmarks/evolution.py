@@ -28,6 +28,7 @@ class _Variant(NamedTuple):
     donors: str = "best"
     retires: bool = True
     frozen_epochs: int | None = None
+    takes_weights: bool = True
 
 
 VARIANTS: Final[Mapping[str, _Variant]] = MappingProxyType(
@@ -41,6 +42,7 @@ VARIANTS: Final[Mapping[str, _Variant]] = MappingProxyType(
         "parent_from_store": _Variant("store", donors="parent"),
         "no_freezing": _Variant("store", frozen_epochs=0),
         "random_donor": _Variant("store", donors="random"),
+        "frozen_unlearnt": _Variant("store", takes_weights=False),
         "all_kept": _Variant("store", retires=False),
         "all_files_kept": _Variant("file", retires=False),
     }
@@ -55,7 +57,8 @@ class Search(Benchmark):
     the longest common prefix from the layer store, freezes it and stores the rest durably;
     ``parent_file`` keeps a safetensors file a model and takes from the parent, ``redis_scan`` too,
     with a scan over all models in Redis. The controls: transfer without freezing, from the parent
-    alone, from a random model; models that are never retired. No limit of the machine bounds the
+    alone, from a random model, of which layers are the same but not their weights; models that are
+    never retired. No limit of the machine bounds the
     search: there is no ideal time.
     """
 
@@ -123,7 +126,12 @@ class Search(Benchmark):
         variant = VARIANTS[method]
         about = applications.get(application)
         about.task.open()  # a data set that cannot be had is no time
-        plan = dataclasses.replace(about.plan, epochs=epochs, frozen_epochs=variant.frozen_epochs)
+        plan = dataclasses.replace(
+            about.plan,
+            epochs=epochs,
+            frozen_epochs=variant.frozen_epochs,
+            takes_weights=variant.takes_weights,
+        )
         self.folder = Path(tempfile.mkdtemp(prefix="evolution-", dir=process_folder()))
         self.setup_ = Setup(about.space, about.task, _recipe(variant, self.folder), plan)
         self.settings = Evolution(
@@ -180,7 +188,7 @@ class Search(Benchmark):
 
     def _check_score(self, method: Any, best: Any) -> None:
         from bench_core.model_search.proxies.threads import one_thread
-        from bench_core.weight_transfer.trainer import score
+        from bench_core.weight_transfer.training import score
 
         graph = self.setup_.space.build(best.candidate.arch)
         with one_thread():  # as where it was trained: the last bits depend on it

@@ -48,7 +48,8 @@ from bench_core.weight_transfer.store import LayerStore
 from bench_core.weight_transfer.stores.opening import open_store
 from bench_core.weight_transfer.sweeping import Swept, sweep
 from bench_core.weight_transfer.torch_graph import graph_of, tensor_names
-from bench_core.weight_transfer.trainer import TrainedModel, TrainingPlan, TransferTrainer
+from bench_core.weight_transfer.trainer import TrainedModel, TransferTrainer
+from bench_core.weight_transfer.training import TrainingPlan
 
 __all__ = [
     "MEASURES",

@@ -11,7 +11,7 @@ from bench_core.errors import UnknownNameError, nearest
 from bench_core.weight_transfer import spaces
 from bench_core.weight_transfer.spaces.base import SearchSpace
 from bench_core.weight_transfer.tasks import TaskRecipe
-from bench_core.weight_transfer.trainer import TrainingPlan
+from bench_core.weight_transfer.training import TrainingPlan
 
 _RATE: Final = 5e-3
 """For small networks and one epoch. At Adam's usual 0.001 a digits network has learnt so little in
@@ -44,6 +44,15 @@ def get(name: str) -> Application:
             f"{nearest(name, _APPLICATIONS)}"
         )
     return _APPLICATIONS[name]()
+
+
+def _toy_regression() -> Application:
+    """One layer over generated values, as the artifact's smallest search: seconds for all of it."""
+    space = spaces.get("feed-forward", inputs=10, outputs=1, layers=1)
+    few = {"n_train": 1_000, "n_validation": 250}
+    task = TaskRecipe.of("generated", shapes=((10,),), outputs=1, kind="regression", **few)
+    plan = TrainingPlan(epochs=10, batch_size=100, learning_rate=0.1, patience=5)
+    return Application(space, task, plan)
 
 
 def _digits() -> Application:
@@ -115,6 +124,7 @@ def _combo() -> Application:
 
 _APPLICATIONS: Final[Mapping[str, Callable[[], Application]]] = MappingProxyType(
     {
+        "toy_regression": _toy_regression,
         "digits": _digits,
         "digits_nt3": _digits_nt3,
         "nt3": _nt3,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final, Literal
 
 import torch
 
@@ -17,38 +16,8 @@ from bench_core.weight_transfer.methods.base import Stored, TransferMethod
 from bench_core.weight_transfer.network import Network
 from bench_core.weight_transfer.prefix import Match
 from bench_core.weight_transfer.stamps import Stamps
-from bench_core.weight_transfer.tasks import Items, Task
-
-_EVALUATED_AT_ONCE: Final = 1024
-
-
-@dataclass(frozen=True)
-class TrainingPlan:
-    """How a candidate is trained."""
-
-    epochs: int = 1
-    batch_size: int = 32
-    learning_rate: float = 1e-3
-    optimizer: Literal["adam", "sgd"] = "adam"
-    frozen_epochs: int | None = None
-    """Epochs at the beginning in which the transferred layers are frozen; None: all of them."""
-    device: str = "cpu"
-
-    def __post_init__(self) -> None:
-        if self.epochs < 1 or self.batch_size < 1 or not self.learning_rate > 0:
-            raise TaskError(
-                f"epochs {self.epochs}, batch_size {self.batch_size}, learning_rate "
-                f"{self.learning_rate}: expected 1 or more, 1 or more, above 0"
-            )
-        if self.optimizer not in ("adam", "sgd"):
-            raise TaskError(f"optimizer {self.optimizer!r}, expected adam or sgd")
-        if self.frozen_epochs is not None and self.frozen_epochs < 0:
-            raise TaskError(f"frozen_epochs {self.frozen_epochs}, expected 0 or more, or None")
-
-    @property
-    def stays_frozen(self) -> bool:
-        """Whether transferred layers are the donor's still when the training ends."""
-        return self.frozen_epochs is None or self.frozen_epochs >= self.epochs
+from bench_core.weight_transfer.tasks import Task
+from bench_core.weight_transfer.training import TrainingPlan, fit, scored
 
 
 @dataclass(frozen=True)
@@ -155,22 +124,23 @@ class TransferTrainer:
         stamps: Stamps,
     ) -> TrainedModel:
         positions = () if match is None else match.positions
+        taken = match if self.plan.takes_weights else None
         network = Network(graph, self.plan.device)
-        network.initialise(seed, sorted(set(range(len(graph))).difference(positions)))
+        given = () if taken is None else taken.positions
+        network.initialise(seed, sorted(set(range(len(graph))).difference(given)))
         stamps.end("build")
-        fetched = 0
-        if match is not None:
-            fetched = self._transfer(match, network, stamps)
-            if self.plan.frozen_epochs != 0:
-                network.freeze(positions)
+        fetched = 0 if taken is None else self._transfer(taken, network, stamps)
+        if self.plan.frozen_epochs != 0:
+            network.freeze(positions)
         stamps.end("freeze")
-        losses = self._fit(network, seed)
+        losses = fit(network, self.task, self._train, self._validation, self.plan, seed)
         stamps.end("train")
-        accuracy = self._evaluated(network)
+        accuracy = scored(network, self.task, self._validation)
         stamps.end("evaluate")
         stored = None
         if math.isfinite(accuracy):
-            stored = self._store(model, network, match, accuracy, stamps)
+            unchanged = taken is not None and bool(network.frozen)
+            stored = self._store(model, network, _left(match, unchanged), accuracy, stamps)
         network.unfreeze()
         stamps.end("unfreeze")
         return TrainedModel(model, accuracy, losses, match, fetched, stored, stamps.phases)
@@ -180,67 +150,16 @@ class TransferTrainer:
         graph, state = network.graph, network.state_dict()
         names = graph.tensor_ids(match.positions)
         wanted = {name: state[name] for name in names}
-        host = {name: torch.empty_like(tensor, device="cpu") for name, tensor in wanted.items()}
-        is_direct = self._is_on_cpu
-        self.method.fetch(match, graph, wanted if is_direct else host)
+        on_host = self.plan.is_on_cpu
+        host = {n: t if on_host else torch.empty_like(t, device="cpu") for n, t in wanted.items()}
+        self.method.fetch(match, graph, host)
         stamps.end("fetch")
-        if not is_direct:
+        if not on_host:
             with torch.no_grad():
                 for name, tensor in wanted.items():
                     tensor.copy_(host[name])
         stamps.end("apply")
         return sum(tensor.nbytes for tensor in wanted.values())
-
-    def _fit(self, network: Network, seed: int) -> tuple[float, ...]:
-        """Train all epochs; the frozen layers' turn comes when the plan says so."""
-        losses = []
-        network.train()
-        devices = [] if self._is_on_cpu else [self.plan.device]
-        order = torch.Generator().manual_seed(seed)
-        with torch.random.fork_rng(devices):
-            torch.manual_seed(seed)
-            optimizer = self._optimizer(network)
-            for epoch in range(self.plan.epochs):
-                if network.frozen and epoch == self.plan.frozen_epochs:
-                    network.unfreeze()
-                    optimizer = self._optimizer(network)
-                losses.append(self._epoch(network, optimizer, order))
-        return tuple(losses)
-
-    def _epoch(
-        self, network: Network, optimizer: torch.optim.Optimizer | None, order: torch.Generator
-    ) -> float:
-        """Train one epoch; without anything to train only the loss is computed."""
-        items, total, count = self._train, torch.zeros((), device=self.plan.device), 0
-        permuted = torch.randperm(len(items), generator=order).to(self.plan.device)
-        for chosen in torch.split(permuted, self.plan.batch_size):
-            if len(chosen) == 1 < self.plan.batch_size and count:
-                break  # batch normalisation cannot be trained on a single item that is left over
-            outputs = network(tuple(x[chosen] for x in items.inputs))
-            loss = self.task.loss(outputs, items.targets[chosen])
-            if optimizer is not None:
-                optimizer.zero_grad(set_to_none=True)
-                loss.backward()  # type: ignore[no-untyped-call]
-                optimizer.step()
-            total += loss.detach()
-            count += 1
-        return float(total / count)
-
-    def _optimizer(self, network: Network) -> torch.optim.Optimizer | None:
-        """Return an optimiser over what is not frozen; None where everything is."""
-        parameters = list(network.trainable_parameters())
-        if not parameters:
-            return None
-        if self.plan.optimizer == "sgd":
-            return torch.optim.SGD(parameters, lr=self.plan.learning_rate, fused=True)
-        return torch.optim.Adam(parameters, lr=self.plan.learning_rate, fused=True)
-
-    @property
-    def _is_on_cpu(self) -> bool:
-        return torch.device(self.plan.device).type == "cpu"
-
-    def _evaluated(self, network: Network) -> float:
-        return _scored(network, self._validation, self.task)
 
     def _store(
         self,
@@ -250,42 +169,15 @@ class TransferTrainer:
         accuracy: float,
         stamps: Stamps,
     ) -> Stored:
-        """Store the model; layers that were trained after their transfer are its own."""
-        if match is not None and not self.plan.stays_frozen:
-            match = Match(match.donor, (), 0)
         state = network.state_dict()
         stored = self.method.store(model, network.graph, state, match=match, accuracy=accuracy)
         stamps.end_both("store_data", "store_meta", stored.meta_ns)
         return stored
 
 
-def score(graph: ArchitectureGraph, tensors: Mapping[str, torch.Tensor], task: Task) -> float:
-    """Return what a model with these weights scores on the validation items, as when trained.
-
-    Minus infinity if a weight or an output is not finite. On the CPU the same bits for the same
-    number of threads.
-    """
-    network = Network(graph)
-    network.load_state_dict(dict(tensors))
-    return _scored(network, task.validation, task)
-
-
-def _scored(network: Network, items: Items, task: Task) -> float:
-    network.eval()
-    with torch.no_grad():
-        outputs = torch.cat(
-            [
-                network(tuple(x[start : start + _EVALUATED_AT_ONCE] for x in items.inputs))
-                for start in range(0, len(items), _EVALUATED_AT_ONCE)
-            ]
-        )
-    if not outputs.isfinite().all() or not _is_finite(network):
-        return -math.inf
-    return task.score(outputs, items.targets)
-
-
-def _is_finite(network: Network) -> bool:
-    return all(bool(t.isfinite().all()) for t in network.state_dict().values())
+def _left(match: Match | None, unchanged: bool) -> Match | None:
+    """Return what is the donor's still; layers that were trained after all are the child's own."""
+    return match if match is None or unchanged else Match(match.donor, (), 0)
 
 
 def _check_fits(graph: ArchitectureGraph, task: Task) -> None:

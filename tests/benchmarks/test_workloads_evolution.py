@@ -8,9 +8,11 @@ from typing import Any
 import pytest
 import torch
 
-from bench_core.weight_transfer import applications
+from bench_core.weight_transfer import applications, evolution
+from bench_core.weight_transfer.evolution import Evolution, MethodRecipe, Setup, search
 from bench_core.weight_transfer.methods.store_method import StoreMethod
 from benchmarks.evolution import VARIANTS, Search
+from benchmarks.evolution_engines import SearchEngine
 from harness.errors import InputError
 from harness.records import Record
 
@@ -49,6 +51,24 @@ def test_contenders_begin_alike() -> None:
 def test_other_processes_train_the_candidates() -> None:
     record = sample("store", workers=2)
     assert (record.status, record.reason) == ("ok", None)
+
+
+def test_an_engine_that_finds_something_else_is_a_failed_sample(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert SearchEngine().sample("time_search", "processes", 6, 2).status == "ok"
+    about = applications.get("toy_regression")
+    method = MethodRecipe("store", servers=("memory:",))
+    settings = Evolution(
+        candidates=6, population=4, sample=2, seed=5, in_flight=2, is_synchronous=True
+    )
+    other = search(Setup(about.space, about.task, method, about.plan), settings)
+    monkeypatch.setattr(
+        evolution, "search", lambda *given, **engine: other if engine else search(*given)
+    )
+    record = SearchEngine().sample("time_search", "processes", 6, 2)
+    assert record.status == "failed"
+    assert record.reason is not None and "on the serial engine" in record.reason
 
 
 def test_a_model_that_came_back_otherwise_is_a_failed_sample(

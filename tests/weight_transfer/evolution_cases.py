@@ -8,7 +8,7 @@ from typing import Any
 from bench_core.weight_transfer import spaces
 from bench_core.weight_transfer.evolution import Evolution, MethodRecipe, SearchResult, Setup
 from bench_core.weight_transfer.tasks import TaskRecipe
-from bench_core.weight_transfer.trainer import TrainingPlan
+from bench_core.weight_transfer.training import TrainingPlan
 
 TASK = TaskRecipe.of("generated", shapes=((8,),), outputs=3, n_train=96, n_validation=64)
 SETTINGS = Evolution(candidates=14, population=5, sample=3, beta=None, seed=3)

@@ -30,7 +30,7 @@ from bench_core.weight_transfer.evolution import (
 )
 from bench_core.weight_transfer.evolution.journal import Journal
 from bench_core.weight_transfer.methods import StoreMethod
-from bench_core.weight_transfer.trainer import TrainingPlan
+from bench_core.weight_transfer.training import TrainingPlan
 
 
 def test_the_oldest_dies_however_good_and_the_best_of_a_sample_has_the_child() -> None:

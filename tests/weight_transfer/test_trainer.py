@@ -13,13 +13,15 @@ from bench_core.weight_transfer import (
     LayerStore,
     Match,
     layers,
+    materialise,
     sequential,
     tasks,
 )
 from bench_core.weight_transfer.errors import TaskError
 from bench_core.weight_transfer.methods import Noop, StoreMethod
 from bench_core.weight_transfer.stores import MemoryShard
-from bench_core.weight_transfer.trainer import TrainingPlan, TransferTrainer
+from bench_core.weight_transfer.trainer import TransferTrainer
+from bench_core.weight_transfer.training import TrainingPlan
 
 TASK = tasks.generated([(8,)], 3, n_train=128, n_validation=64)
 PHASES = ("name", "query", "build", "fetch", "apply", "freeze", "train", "evaluate")
@@ -99,6 +101,37 @@ def test_frozen_for_as_many_epochs_as_there_are_is_frozen_for_good(method: Store
     trainer.run(1, stack(16, 8))
     trainer.run(2, stack(16, 4))
     assert torch.equal(method.get(2)["0.weight"], method.get(1)["0.weight"])
+
+
+def test_without_the_weights_the_same_layers_are_frozen_at_their_first_values(
+    method: StoreMethod,
+) -> None:
+    TransferTrainer(method, TASK, TrainingPlan(epochs=2)).run(1, stack(16, 8))
+    child = stack(16, 4)
+    trainer = TransferTrainer(method, TASK, TrainingPlan(epochs=2, takes_weights=False))
+    trained = trainer.run(2, child, seed=0)
+    first = materialise(child, seed=0).state_dict()
+    found = method.get(2)
+    assert trained.match == Match(1, (0, 1, 2), 3) and trained.bytes_fetched == 0
+    assert all(torch.equal(found[name], first[name]) for name in inherited(first, range(3)))
+    assert not torch.equal(found["3.weight"], first["3.weight"])
+    assert trained.stored is not None and trained.stored.bytes_physical == child.nbytes
+
+
+def test_a_training_ends_when_patience_does(method: StoreMethod) -> None:
+    linear = sequential([layers.dense((8,), 3)])
+    plan = TrainingPlan(epochs=50, learning_rate=1e-12, patience=3)
+    assert len(TransferTrainer(method, TASK, plan).run(1, linear).losses) == 4
+    plan = TrainingPlan(epochs=5, patience=5)
+    assert len(TransferTrainer(method, TASK, plan).run_with(2, linear, None).losses) == 5
+
+
+def test_layers_that_an_early_end_left_frozen_are_the_donors(method: StoreMethod) -> None:
+    TransferTrainer(method, TASK).run(1, stack(16, 8))
+    plan = TrainingPlan(epochs=50, frozen_epochs=40, learning_rate=1e-12, patience=2)
+    trained = TransferTrainer(method, TASK, plan).run(2, stack(16, 4))
+    assert len(trained.losses) < 40
+    assert method.layer_store.owner_map(2)[stack(16, 4).tensor_ids()["0.weight"]] == 1
 
 
 def test_a_child_that_equals_its_donor_is_scored_and_stored_without_bytes(
@@ -190,5 +223,7 @@ def test_plans_that_cannot_be_are_refused() -> None:
         TrainingPlan(epochs=0)
     with pytest.raises(TaskError, match="optimizer 'lion'"):
         TrainingPlan(optimizer="lion")  # type: ignore[arg-type]
+    with pytest.raises(TaskError, match="patience 0"):
+        TrainingPlan(patience=0)
     with pytest.raises(TaskError, match="frozen_epochs -1"):
         TrainingPlan(frozen_epochs=-1)

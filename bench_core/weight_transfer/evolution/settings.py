@@ -14,7 +14,7 @@ from bench_core.weight_transfer.methods.base import TransferMethod
 from bench_core.weight_transfer.prefix import Match
 from bench_core.weight_transfer.spaces.base import SearchSpace
 from bench_core.weight_transfer.tasks import TaskRecipe
-from bench_core.weight_transfer.trainer import TrainingPlan
+from bench_core.weight_transfer.training import TrainingPlan
 
 Donors = Literal["best", "parent", "random", "none"]
 """Whose weights a child takes: of the longest prefix as the method finds it, of its parent, of a
