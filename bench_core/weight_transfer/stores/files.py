@@ -46,6 +46,10 @@ SMALL_BYTES: Final = 64 << 10
 of the bytes."""
 
 
+_READ_ALONE_BYTES: Final = 1 << 20
+"""Up to so many are read one after the other, through the page cache."""
+
+
 class FileShard(Shard):
     """Records in SQLite, tensors in files, all durable when a call returns."""
 
@@ -77,12 +81,12 @@ class FileShard(Shard):
 
         Few bytes only become durable with their record: nobody could see them before.
         """
-        if sum(tensor.nbytes for tensor in tensors.values()) <= self._small_bytes:
+        if _nbytes(tensors) <= self._small_bytes:
             self._small[token] = {
                 key: byte_view(on_host(tensor.detach())).tobytes()
                 for key, tensor in tensors.items()
             }
-            return sum(tensor.nbytes for tensor in tensors.values())
+            return _nbytes(tensors)
         path = self._path(token)
         try:
             write_file(path, {key.hex(): tensor.detach() for key, tensor in tensors.items()})
@@ -145,8 +149,24 @@ class FileShard(Shard):
         return self._ledger.changes(since)
 
     def read(self, wanted: Mapping[int, Mapping[TensorId, torch.Tensor]]) -> None:
-        """Read the files of all owners at once."""
-        workers.run(wanted.items(), lambda item: self._read(*item))
+        """Take few bytes from the ledger, and read the files of all other owners at once."""
+        ids = {owner: list(destinations) for owner, destinations in wanted.items()}
+        found = self._ledger.find(ids)
+        files = []
+        for owner, destinations in wanted.items():
+            place = found[owner]
+            if isinstance(place, str):
+                files.append((owner, self._path(place), destinations))
+                continue
+            for key, tensor in destinations.items():
+                fill(tensor, place[key], owner)
+        if sum(_nbytes(destinations) for _, _, destinations in files) > _READ_ALONE_BYTES:
+            workers.run(files, lambda file: self._read(*file))
+        else:  # threads would take longer to begin
+            for file in files:
+                self._read(*file)
+        # What is counted now was so all along; else a hole may have been read.
+        self._ledger.find({owner: ids[owner] for owner, _, _ in files})
 
     def usage(self) -> Usage:
         """Count what is here."""
@@ -171,20 +191,15 @@ class FileShard(Shard):
     def _path(self, token: str) -> Path:
         return self._segments / f"{token}{_SUFFIX}"
 
-    def _read(self, owner: int, destinations: Mapping[TensorId, torch.Tensor]) -> None:
-        found = self._ledger.find(owner, list(destinations))
-        if not isinstance(found, str):
-            for key, tensor in destinations.items():
-                fill(tensor, found[key], owner)
-            return
-        path = self._path(found)
+    def _read(self, owner: int, path: Path, destinations: Mapping[TensorId, torch.Tensor]) -> None:
         into = {key.hex(): tensor for key, tensor in destinations.items()}
+        policy = self._policy
+        if policy == "auto" and _nbytes(destinations) <= _READ_ALONE_BYTES:
+            policy = "pread"  # to ask what is in the page cache would take longer
         try:
-            load_into(into, path, list(into), policy=self._policy)
+            load_into(into, path, list(into), policy=policy)
         except FileNotFoundError as error:
             raise RetiredError(f"{path}: the tensors of model {owner} are gone") from error
-        # What is counted now was so all along; else a hole may have been read.
-        self._ledger.find(owner, list(destinations))
 
     def _erase(self, token: str) -> None:
         """Give the room of a file back as far as nobody holds its tensors.
@@ -206,6 +221,10 @@ class FileShard(Shard):
         finally:
             file.close()
         _punch(path, [(entry.begin, entry.end) for entry in gone])
+
+
+def _nbytes(tensors: Mapping[TensorId, torch.Tensor]) -> int:
+    return sum(tensor.nbytes for tensor in tensors.values())
 
 
 def _sync(path: Path) -> None:

@@ -169,17 +169,22 @@ class Ledger:
         ]
         return (rows[-1][0] if rows else since), changes
 
-    def find(self, owner: int, tensors: Sequence[TensorId]) -> str | Mapping[TensorId, bytes]:
-        """Return the token of the file with an owner's tensors, or the small ones themselves.
+    def find(self, wanted: TensorsOfOwners) -> Mapping[int, str | Mapping[TensorId, bytes]]:
+        """Return for each owner the token of the file with its tensors, or the small ones.
 
         Raises:
-            RetiredError: one is not counted any more.
+            RetiredError: a tensor is not counted any more.
         """
         with self._reading() as db:
-            row = db.execute("SELECT token FROM segments WHERE owner = ?", (owner,)).fetchone()
-            table, value = ("small", "data") if row is None else ("counts", "NULL")
-            query = f"SELECT tensor, {value} FROM {table} WHERE owner = ?"
-            there = dict(db.execute(query, (owner,)).fetchall())
+            return {owner: self._find(db, owner, tensors) for owner, tensors in wanted.items()}
+
+    def _find(
+        self, db: sqlite3.Connection, owner: int, tensors: Sequence[TensorId]
+    ) -> str | Mapping[TensorId, bytes]:
+        row = db.execute("SELECT token FROM segments WHERE owner = ?", (owner,)).fetchone()
+        table, value = ("small", "data") if row is None else ("counts", "NULL")
+        query = f"SELECT tensor, {value} FROM {table} WHERE owner = ?"
+        there = dict(db.execute(query, (owner,)).fetchall())
         if not there.keys() >= set(tensors):
             raise RetiredError(f"{self._path}: a tensor of model {owner} is not there any more")
         return there if row is None else str(row[0])
