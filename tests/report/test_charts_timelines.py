@@ -20,7 +20,7 @@ from harness.experiments.sections import Section
 from harness.report import house_style as style
 from harness.report.charts import draw, plan, save
 from harness.report.charts.chart import Chart
-from harness.report.charts.reached import first_at
+from harness.report.charts.reached import axis_floor, first_at
 from harness.report.charts.steps import common_places, evenly, value_at, without_repeats
 from harness.report.charts.timeline import MOST_STEPS
 from harness.report.load import load
@@ -314,3 +314,12 @@ def test_ends_are_as_the_example_says(results: Results) -> None:
     last = rows[rows["line"] == "median"].groupby("series")["value"].last()
 
     assert {method: last[method] for method in METHODS} == pytest.approx(BEST)
+
+
+@pytest.mark.parametrize(
+    ("thresholds", "floor"), [([], 0.0), ([0.9], 0.0), ([0.91, 0.96], 0.86), ([0.1, 0.9], 0.0)]
+)
+def test_the_axis_begins_a_little_below_the_thresholds(
+    thresholds: list[float], floor: float
+) -> None:
+    assert axis_floor(thresholds) == pytest.approx(floor)

@@ -50,10 +50,21 @@ def reached(
     return table
 
 
+def axis_floor(thresholds: Sequence[float]) -> float:
+    """Return where the values' axis begins: what lies far below all thresholds tells nothing.
+
+    0 where there are fewer than two of them, for then no scale is known.
+    """
+    if len(thresholds) < 2:
+        return 0.0
+    return max(0.0, 2 * min(thresholds) - max(thresholds))
+
+
 def reached_text(table: pd.DataFrame, selection: Selection) -> str:
     """Return the caption's sentences on when the medians reach the thresholds."""
     shown = ", ".join(f"{value:g}" for value in selection.spec.thresholds)
-    begin = f"Dotted: {shown}."
+    floor = axis_floor(selection.spec.thresholds)
+    begin = f"Dotted: {shown}." + (f" The axis begins at {floor:g}." if floor else "")
     if len(table) > MOST_WRITTEN or table["panel"].nunique() > 1:
         return f"{begin} When medians reach them: in the table."
     parts = [

@@ -18,7 +18,7 @@ from harness.report.charts.chart import Chart, chart, in_order, role_columns, so
 from harness.report.charts.layout import Look
 from harness.report.charts.lines import handles, limit_lines
 from harness.report.charts.quantity import Quantity
-from harness.report.charts.reached import reached, reached_text
+from harness.report.charts.reached import axis_floor, reached, reached_text
 from harness.report.charts.select import Selection
 from harness.report.charts.steps import (
     Steps,
@@ -167,6 +167,11 @@ def draw(chart: Chart) -> Figure:
         limit_lines(axes, chart)
         ax.number_across(axes, chart, across)
     ax.share_heights(frame, chart, HEIGHTS)
+    floor = axis_floor(chart.selection.spec.thresholds) / factor
+    if floor:
+        for axes in frame.axes:
+            axes.set_ylim(bottom=floor)
+            ax.number(axes.yaxis, axes.get_ylim(), is_log=False)
     ax.title_heights(frame, title)
     return frame.figure
 
