@@ -19,13 +19,22 @@ from harness.limits import Limits
 from harness.records import read_records
 
 STACK, TINY = "stack_4x16KiB", "tiny_8x1KiB"
-SPAWNING = ("parallel_writes.", "prefix_queries.ConcurrentReaders.", "mpi_queries.")
+SPAWNING = (
+    "parallel_writes.",
+    "prefix_queries.ConcurrentReaders.",
+    "mpi_queries.",
+    "evolution_engines.",
+)
 """Benchmarks whose every sample starts processes: tested below, or by tests of their own."""
 
 SMALL = {
     "n_models": 5,
     "n_population": 20,
     "n_children": 5,
+    "candidates": 6,
+    "population": 4,
+    "sample": 2,
+    "births": 20,
     "depth": 3,
     "generations": 2,
     "epochs": 1,
