@@ -85,7 +85,7 @@ def test_every_command_that_is_shown_exists() -> None:
 
 def test_every_section_that_is_shown_can_be_run(tmp_path: Path) -> None:
     names = [name for block in BLOCKS["toml"] for name in tomllib.loads(block)]
-    assert names == ["checkpoints", "mine"]
+    assert names == ["checkpoints", "search", "mine"]
     file = tmp_path / "page.toml"
     file.write_text("\n".join(BLOCKS["toml"]), encoding="utf-8")
     for name in names:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import pickle
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -88,8 +87,8 @@ class Reply:
 
     number: int
     value: Any = None
-    error: bytes | None = None
-    """Pickled."""
+    error: tuple[str, str] | None = None
+    """Its class's name and its text."""
 
     def result(self) -> Any:
         """Return the value, or raise the error."""
@@ -111,9 +110,9 @@ class ProviderInfo:
 def failed(number: int, error: Exception, where: str) -> Reply:
     """Return the reply that raises an error of this package as it is, any other as `StoreError`."""
     if isinstance(error, BenchCoreError):
-        return Reply(number, error=pickle.dumps(error))
+        return Reply(number, error=(_name(type(error)), str(error.args[0]) if error.args else ""))
     story = f"{where} failed, {type(error).__name__}: {one_line(error)}"
-    return Reply(number, error=pickle.dumps(StoreError(story)))
+    return Reply(number, error=(_name(StoreError), story))
 
 
 class Patience:
@@ -221,12 +220,24 @@ class Receiving:
                 start += len(part)
 
 
-def _loaded(data: bytes) -> Exception:
+def _loaded(error: tuple[str, str]) -> Exception:
+    """Return the error of this name; one that cannot be made here is a `StoreError`."""
+    name, story = error
+    kinds = {_name(kind): kind for kind in _kinds(BenchCoreError)}
     try:
-        error = pickle.loads(data)
-    except Exception as failure:  # of a class that only the provider knows
-        return StoreError(f"a provider raised what cannot be told here ({failure!r})")
-    return error if isinstance(error, Exception) else StoreError(repr(error))
+        return kinds[name](story)
+    except (KeyError, TypeError):  # known to the provider alone, or made of more than a text
+        return StoreError(f"a provider raised what cannot be told here ({name}: {story})")
+
+
+def _name(kind: type[Exception]) -> str:
+    return f"{kind.__module__}.{kind.__qualname__}"
+
+
+def _kinds(base: type[BenchCoreError]) -> Iterator[type[BenchCoreError]]:
+    yield base
+    for kind in base.__subclasses__():
+        yield from _kinds(kind)
 
 
 def _messages(arrays: Sequence[Bytes]) -> Iterator[list[Bytes]]:
