@@ -14,6 +14,7 @@ from bench_core.weight_transfer import (
 )
 from bench_core.weight_transfer.errors import (
     EvolutionError,
+    FullError,
     GraphError,
     ModelExistsError,
     RetiredError,
@@ -55,6 +56,7 @@ __all__ = [
     "MEASURES",
     "ArchitectureGraph",
     "EvolutionError",
+    "FullError",
     "GraphError",
     "Layer",
     "LayerStore",

@@ -25,6 +25,10 @@ class StoreError(BenchCoreError, OSError):
     """The store or a server of it does not answer or cannot be written; nothing was changed."""
 
 
+class FullError(StoreError):
+    """A server of the store has no room; nothing was changed."""
+
+
 class SpaceError(BenchCoreError, ValueError):
     """A search space or a sequence of choices that contradicts itself."""
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import suppress
 from typing import TypeVar
 
 import torch
 
-from bench_core.weight_transfer.errors import ModelExistsError, RetiredError, StoreError
+from bench_core.formats.direct.per_process import PerProcess
+from bench_core.weight_transfer.errors import FullError, ModelExistsError, RetiredError, StoreError
 from bench_core.weight_transfer.graphs import TensorId
 from bench_core.weight_transfer.records import ModelRecord
 from bench_core.weight_transfer.stores.shard import Shard
@@ -29,7 +30,7 @@ class Placement:
         if not shards:
             raise StoreError("a layer store needs at least one shard, none was given")
         self.shards = tuple(shards)
-        self._pool = ThreadPoolExecutor(len(shards)) if len(shards) > 1 else None
+        self._pool = PerProcess(lambda: ThreadPoolExecutor(len(shards)))
 
     def shard(self, model: int) -> Shard:
         """Return the shard of a model."""
@@ -41,7 +42,8 @@ class Placement:
         What it inherits from owners of its own shard is counted in the same step.
 
         Raises:
-            ModelExistsError, RetiredError, StoreError: as `LayerStore.put`; no count has changed.
+            ModelExistsError, RetiredError, FullError: as `LayerStore.put`; no count has changed.
+            StoreError: a shard does not answer; what was counted so far may stay until a sweep.
         """
         inherited = self._inherited(record)
         home = self.shard(record.id)
@@ -49,8 +51,8 @@ class Placement:
         held: list[Shard] = []
         try:
             for shard, tensors in inherited.items():
+                held.append(shard)  # first: the answer may be lost, the hold taken all the same
                 shard.hold(tensors, record.token)
-                held.append(shard)
         except BaseException:
             self._give_back(record, held)
             raise
@@ -58,7 +60,7 @@ class Placement:
         # nobody knows here: holds too many are found by a sweep, one too few by no one.
         try:
             home.publish(record, here)
-        except (ModelExistsError, RetiredError):
+        except (FullError, ModelExistsError, RetiredError):
             self._give_back(record, held)
             raise
 
@@ -83,8 +85,9 @@ class Placement:
 
     def close(self) -> None:
         """Let go of all shards."""
-        if self._pool is not None:
-            self._pool.shutdown()
+        pool = self._pool.release()
+        if pool is not None:
+            pool.shutdown()
         for shard in self.shards:
             shard.close()
 
@@ -103,9 +106,11 @@ class Placement:
                 shard.release(owners, record.token)
 
     def _at_once(self, calls: Sequence[tuple[Callable[[T], None], T]]) -> None:
-        if self._pool is None or len(calls) == 1:
-            for call, argument in calls:
-                call(argument)
+        if len(calls) == 1:
+            ((call, argument),) = calls
+            call(argument)
             return
-        for done in [self._pool.submit(call, argument) for call, argument in calls]:
+        running = [self._pool.get().submit(call, argument) for call, argument in calls]
+        wait(running)  # all of them, or those left would go on to fill the caller's tensors
+        for done in running:
             done.result()

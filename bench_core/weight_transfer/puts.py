@@ -27,7 +27,7 @@ class PutResult:
     bytes_physical: int
     """Of those that travelled: what it does not inherit."""
     data_ns: int
-    """Until the bytes were stored."""
+    """Until the bytes were stored, or taken to be stored with the record where they are few."""
     meta_ns: int
     """From there until the model was visible."""
 

@@ -90,7 +90,8 @@ class LayerStore:
             RetiredError: the donor's tensors are gone; nothing was stored.
             TensorNotFoundError, TensorMismatchError: these are not the tensors of the rest.
             UnknownModelError: there never was such a donor.
-            StoreError: it could not be stored; nothing changed.
+            StoreError: it could not be stored; it is not visible. What a server that does not
+                answer any more has of it is removed by a sweep.
         """
         started = time.perf_counter_ns()
         given = None if donor is None else (self.record(donor.donor), donor.positions)
@@ -114,10 +115,12 @@ class LayerStore:
         )
 
     def put_meta(self, record: ModelRecord) -> None:
-        """Count what a model inherits, then make it visible; its own bytes are stored already.
+        """Count what a model inherits, and make it visible.
+
+        Its own bytes, if it has any, were written under its token by this object's shards.
 
         Raises:
-            ModelExistsError, RetiredError, StoreError: as `put`; no count has changed.
+            ModelExistsError, RetiredError, StoreError: as `put`.
         """
         self._placement.publish(record)
 
@@ -256,7 +259,7 @@ class LayerStore:
     def unpin(self, model: int, pin: str) -> None:
         """Take a pin back; the last one of a retired model frees what nobody else has."""
         if self.shard(model).unpin(model, pin):
-            self.release(self.record(model))
+            self._placement.release(self.record(model))
 
     def retire(self, model: int) -> int:
         """Make a model invisible and free what no other has; return the freed bytes.
@@ -269,7 +272,7 @@ class LayerStore:
         """
         if not self.shard(model).withdraw(model):
             return 0
-        return self.release(self.record(model))
+        return self._placement.release(self.record(model))
 
     def usage(self) -> Usage:
         """Return what all shards hold together."""
@@ -306,10 +309,6 @@ class LayerStore:
 
     def __exit__(self, *exception: object) -> None:
         self.close()
-
-    def release(self, record: ModelRecord) -> int:
-        """Give back all that a retired model holds, as `retire` does; return the freed bytes."""
-        return self._placement.release(record)
 
     def _asked_record(self, model: int) -> ModelRecord:
         return self.shard(model).record(model)

@@ -50,15 +50,13 @@ def _stale_pins(store: LayerStore) -> int:
 
 def _stale_holds(store: LayerStore) -> tuple[int, int]:
     """Give back holds of retired models and of dead puts; return how many, and the freed bytes."""
-    # Listed before the records: a put that ends in between is seen to have ended.
     holds = [hold for shard in store.shards for hold in shard.leftovers().holds]
+    retired = _retired_tokens(store) if holds else set()
+    over = [hold for hold in holds if hold.token in retired or is_dead(hold.token)]
+    # Asked for last: a put that was published just before its process ended is seen to be. One that
+    # is retired and not pinned by now cannot be pinned any more.
     kept = frozenset().union(*(shard.leftovers().tokens for shard in store.shards))
-    retired = _retired_tokens(store)
-    stale = [
-        hold
-        for hold in holds
-        if hold.token not in kept and (hold.token in retired or is_dead(hold.token))
-    ]
+    stale = [hold for hold in over if hold.token not in kept]
     freed = sum(store.shard(hold.owner).release((hold.owner,), hold.token) for hold in stale)
     return len(stale), freed
 

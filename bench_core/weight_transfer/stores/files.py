@@ -1,4 +1,4 @@
-"""A shard on disk: a file of tensors for each put, read and written past the page cache.
+"""A shard on disk: a file of tensors for each put but the smallest, past the page cache.
 
 Layout of its folder: ``ledger.sqlite`` and ``segments/<token>.safetensors``, the tensors under
 their ids in hexadecimal. One file a put, because many small files cost many syncs; a tensor that
@@ -51,7 +51,7 @@ _READ_ALONE_BYTES: Final = 1 << 20
 
 
 class FileShard(Shard):
-    """Records in SQLite, tensors in files, all durable when a call returns."""
+    """Records in SQLite, tensors in files; a put and a retirement are durable when they return."""
 
     def __init__(self, folder: Path, policy: str = "auto", small_bytes: int = SMALL_BYTES) -> None:
         """Open a folder, or make it.

@@ -220,11 +220,15 @@ class LmdbShard(Shard):
     def _record(self, table: Transaction, model: int) -> ModelRecord:
         data = table.get("models", _NUMBER.pack(model))
         if data is None:
-            raise UnknownModelError(f"{self.folder}: the store never had a model {model}")
+            raise self._unknown(model)
         return ModelRecord.decode(bytes(data))
 
+    def _unknown(self, model: int) -> UnknownModelError:
+        return UnknownModelError(f"{self.folder}: the store never had a model {model}")
+
     def _is_retired(self, table: Transaction, model: int) -> bool:
-        self._record(table, model)
+        if table.get("models", _NUMBER.pack(model)) is None:
+            raise self._unknown(model)
         return table.get("retired", _NUMBER.pack(model)) is not None
 
     @staticmethod

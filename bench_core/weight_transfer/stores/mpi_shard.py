@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import threading
 import weakref
-from collections import OrderedDict
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any, Final
+from typing import Any
 
 import torch
 
@@ -26,9 +24,6 @@ from bench_core.weight_transfer.stores.shard import (
     Usage,
 )
 
-_RECORDS: Final = 1024
-"""Records that a shard remembers: they never change."""
-
 
 class MpiShard(Shard):
     """The shard of one provider, see `mpi_worlds` for how to come by one.
@@ -41,8 +36,6 @@ class MpiShard(Shard):
         """Call the provider of this rank."""
         self._line = line
         self._rank = rank
-        self._lock = threading.Lock()
-        self._records: OrderedDict[int, ModelRecord] = OrderedDict()
         line.join()
         self._goodbye = weakref.finalize(self, line.leave, rank)
 
@@ -84,17 +77,8 @@ class MpiShard(Shard):
         return bool(self._ask("unpin", model, token))
 
     def record(self, model: int) -> ModelRecord:
-        """Ask for it once, and remember it."""
-        with self._lock:
-            if model in self._records:
-                self._records.move_to_end(model)
-                return self._records[model]
-        record = ModelRecord.decode(self._ask("record", model))
-        with self._lock:
-            self._records[model] = record
-            if len(self._records) > _RECORDS:
-                self._records.popitem(last=False)
-        return record
+        """Ask for it."""
+        return ModelRecord.decode(self._ask("record", model))
 
     def models(self, retired: bool = False) -> list[int]:
         """Ask for them."""

@@ -23,6 +23,7 @@ from bench_core.formats.dtypes import byte_view, on_host
 from bench_core.formats.redis_client import Part
 from bench_core.optional import require
 from bench_core.weight_transfer.errors import (
+    FullError,
     ModelExistsError,
     RetiredError,
     StoreError,
@@ -217,7 +218,7 @@ class RedisShard(Shard):
         try:
             yield self._connection.get()
         except self._redis.OutOfMemoryError as error:
-            raise StoreError(
+            raise FullError(
                 f"{self.address}: the Redis server's memory is full ({one_line(error)}); nothing "
                 "was changed, retire models or raise maxmemory"
             ) from error
@@ -293,5 +294,5 @@ def _by_turns(tensors: TensorsOfOwners) -> list[int | bytes]:
 
 
 def _gone(tensors: TensorsOfOwners) -> RetiredError:
-    owners = ", ".join(map(str, tensors))
+    owners = " or ".join(map(str, tensors))
     return RetiredError(f"a tensor of model {owners} is not there any more")

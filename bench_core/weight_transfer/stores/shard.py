@@ -38,7 +38,7 @@ class Change:
 
 @dataclass(frozen=True)
 class Hold:
-    """What one put, or one pin, keeps of one owner's tensors."""
+    """What one put keeps of one owner's tensors."""
 
     owner: int
     token: str
@@ -77,7 +77,9 @@ class Shard(ABC):
 
     @abstractmethod
     def write(self, token: str, tensors: Mapping[TensorId, torch.Tensor]) -> int:
-        """Store bytes that no reader sees before `publish`; return how many, durable if ever.
+        """Store bytes that no reader sees before `publish`; return how many.
+
+        An engine that is durable has them on the device then, or with `publish`.
 
         Raises:
             StoreError: they could not be written; nothing remains.
