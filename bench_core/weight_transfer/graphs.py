@@ -157,11 +157,20 @@ class ArchitectureGraph:
 
     def tensor_ids(self, positions: Iterable[int] | None = None) -> dict[str, TensorId]:
         """Return the ids of the tensors of some layers, or all, by their state dict's names."""
-        chosen = range(len(self.layers)) if positions is None else positions
+        if positions is None:
+            return dict(self._tensor_ids)
         return {
-            f"{position}.{name}": tensor_id(self.names[position], name)
-            for position in chosen
-            for name, _ in self.layers[position].tensors
+            name: self._tensor_ids[name]
+            for position in positions
+            for name in (f"{position}.{tensor}" for tensor, _ in self.layers[position].tensors)
+        }
+
+    @functools.cached_property
+    def _tensor_ids(self) -> Mapping[str, TensorId]:
+        return {
+            f"{position}.{tensor}": tensor_id(self.names[position], tensor)
+            for position, layer in enumerate(self.layers)
+            for tensor, _ in layer.tensors
         }
 
     def as_json(self) -> dict[str, Any]:
@@ -197,6 +206,11 @@ def sequential(layers: Sequence[Layer]) -> ArchitectureGraph:
 def tensor_id(layer: Name, tensor: str) -> TensorId:
     """Return the id of a layer's tensor: ids of different tensors never meet or overlap."""
     return hashlib.blake2b(layer + tensor.encode(), digest_size=NAME_BYTES).digest()
+
+
+def split_names(joined: bytes) -> tuple[bytes, ...]:
+    """Return the names, or ids of tensors, that were joined without anything between them."""
+    return tuple([joined[i : i + NAME_BYTES] for i in range(0, len(joined), NAME_BYTES)])
 
 
 def _layer_as_json(layer: Layer) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from bench_core.errors import CorruptFileError
-from bench_core.weight_transfer.graphs import NAME_BYTES, ArchitectureGraph, Name
+from bench_core.weight_transfer.graphs import NAME_BYTES, ArchitectureGraph, Name, split_names
 from bench_core.weight_transfer.prefix import Match, Measure, weight
 from bench_core.weight_transfer.records import LARGEST_ID
 
@@ -69,7 +69,7 @@ class PrefixQuery:
         end = count * NAME_BYTES
         weights = struct.unpack_from(f"<{count}q", data, end)
         return cls(
-            tuple([data[start : start + NAME_BYTES] for start in range(0, end, NAME_BYTES)]),
+            split_names(data[:end]),
             weights,
             tuple([(2 << v) - 1 if data[v - count] else 0 for v in range(count)]),
         )

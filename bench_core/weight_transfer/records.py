@@ -66,6 +66,12 @@ class ModelRecord:
         return {owner: tuple(tensors) for owner, tensors in found.items()}
 
     @property
+    def sizes(self) -> dict[TensorId, int]:
+        """Bytes of each of its tensors, inherited or not."""
+        specs = self.graph.tensors()
+        return {key: specs[name].nbytes for name, key in self.tensor_ids.items()}
+
+    @property
     def own_nbytes(self) -> int:
         """Bytes of the tensors that it owns itself."""
         specs = self.graph.tensors().values()

@@ -7,7 +7,7 @@ import math
 from collections.abc import Collection, Iterable
 
 from bench_core.errors import CorruptFileError
-from bench_core.weight_transfer.graphs import NAME_BYTES, ArchitectureGraph, Name
+from bench_core.weight_transfer.graphs import ArchitectureGraph, Name, split_names
 from bench_core.weight_transfer.prefix import Match
 from bench_core.weight_transfer.records import ModelRecord
 
@@ -53,4 +53,4 @@ def candidate(model: int, line: bytes) -> Candidate:
         names, accuracy = bytes.fromhex(content["names"]), content["accuracy"]
     except (ValueError, TypeError, KeyError) as error:
         raise CorruptFileError(f"no record of model {model} ({error}): {line[:80]!r}") from error
-    return model, [names[i : i + NAME_BYTES] for i in range(0, len(names), NAME_BYTES)], accuracy
+    return model, split_names(names), accuracy

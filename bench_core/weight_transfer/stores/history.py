@@ -9,7 +9,7 @@ import struct
 from typing import Final
 
 from bench_core.errors import CorruptFileError
-from bench_core.weight_transfer.graphs import NAME_BYTES
+from bench_core.weight_transfer.graphs import NAME_BYTES, split_names
 from bench_core.weight_transfer.stores.shard import Change
 
 _HEADER: Final = struct.Struct(">QBd")
@@ -37,9 +37,7 @@ def decode_change(data: bytes) -> Change:
     """
     model, is_retirement = decode_model(data)
     _, kind, accuracy = _HEADER.unpack_from(data)
-    names = tuple(
-        data[start : start + NAME_BYTES] for start in range(_HEADER.size, len(data), NAME_BYTES)
-    )
+    names = split_names(data[_HEADER.size :])
     if is_retirement == bool(names) or (len(data) - _HEADER.size) % NAME_BYTES:
         raise CorruptFileError(
             f"the history of a layer store tells of {len(data)} bytes that model {model} "

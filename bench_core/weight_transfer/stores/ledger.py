@@ -16,7 +16,7 @@ from bench_core.weight_transfer.errors import (
     StoreError,
     UnknownModelError,
 )
-from bench_core.weight_transfer.graphs import NAME_BYTES, TensorId
+from bench_core.weight_transfer.graphs import TensorId, split_names
 from bench_core.weight_transfer.records import ModelRecord
 from bench_core.weight_transfer.stores.shard import Change, Hold, TensorsOfOwners, Usage
 
@@ -93,7 +93,7 @@ class Ledger:
             db.executemany("INSERT INTO small VALUES (?, ?, ?)", rows)
             if has_segment or small:
                 own = record.by_owner[record.id]
-                sizes = _sizes(record)
+                sizes = record.sizes
                 db.executemany(
                     "INSERT INTO counts VALUES (?, ?, 1, ?)",
                     [(record.id, tensor, sizes[tensor]) for tensor in own],
@@ -164,7 +164,7 @@ class Ledger:
                 (since,),
             ).fetchall()
         changes = [
-            Change(model, () if retired else _split(names), accuracy)
+            Change(model, () if retired else split_names(names), accuracy)
             for _, model, retired, names, accuracy in rows
         ]
         return (rows[-1][0] if rows else since), changes
@@ -308,7 +308,7 @@ def _release(db: sqlite3.Connection, owner: int, token: str) -> tuple[int, str |
         return 0, None
     db.executemany(
         "UPDATE counts SET holders = holders - 1 WHERE owner = ? AND tensor = ?",
-        [(owner, tensor) for tensor in _split(hold[0])],
+        [(owner, tensor) for tensor in split_names(hold[0])],
     )
     freed = db.execute(
         "DELETE FROM counts WHERE owner = ? AND holders = 0 RETURNING nbytes", (owner,)
@@ -324,12 +324,3 @@ def _release(db: sqlite3.Connection, owner: int, token: str) -> tuple[int, str |
             (owner,),
         )
     return sum(row[0] for row in freed), None if segment is None else str(segment[0])
-
-
-def _split(joined: bytes) -> tuple[bytes, ...]:
-    return tuple(joined[i : i + NAME_BYTES] for i in range(0, len(joined), NAME_BYTES))
-
-
-def _sizes(record: ModelRecord) -> Mapping[TensorId, int]:
-    specs = record.graph.tensors()
-    return {key: specs[name].nbytes for name, key in record.tensor_ids.items()}

@@ -25,7 +25,7 @@ from bench_core.weight_transfer.errors import (
     StoreError,
     UnknownModelError,
 )
-from bench_core.weight_transfer.graphs import NAME_BYTES, TensorId
+from bench_core.weight_transfer.graphs import TensorId, split_names
 from bench_core.weight_transfer.records import ModelRecord
 from bench_core.weight_transfer.stores.filling import fill
 from bench_core.weight_transfer.stores.history import decode_change, decode_model, encode_change
@@ -96,7 +96,7 @@ class LmdbShard(Shard):
     def discard(self, token: str) -> None:
         """Delete the values that no record names."""
         with self._writing() as table:
-            for key in _split(table.pop("unpublished", token.encode()) or b""):
+            for key in split_names(table.pop("unpublished", token.encode()) or b""):
                 table.pop(_TENSORS, token.encode() + key)
 
     def hold(self, tensors: TensorsOfOwners, token: str) -> None:
@@ -118,9 +118,8 @@ class LmdbShard(Shard):
             _hold(table, inherited, record.token)
             own = table.pop("unpublished", token)
             if own is not None:
-                specs = record.graph.tensors()
-                sizes = {t: specs[name].nbytes for name, t in record.tensor_ids.items()}
-                for tensor in _split(own):
+                sizes = record.sizes
+                for tensor in split_names(own):
                     table.put("counts", key + tensor, _COUNT.pack(1, sizes[tensor]))
                 table.put("holds", key + token, own)
                 table.put("tokens", key, token)
@@ -278,7 +277,7 @@ def _release(table: Transaction, owner: int, token: str) -> int:
     freed = 0
     hold = table.pop("holds", _NUMBER.pack(owner) + token.encode())
     segment = table.get("tokens", _NUMBER.pack(owner)) or b""
-    for tensor in _split(hold or b""):
+    for tensor in split_names(hold or b""):
         key = _NUMBER.pack(owner) + tensor
         holders, nbytes = _COUNT.unpack(table.get("counts", key))
         if holders > 1:
@@ -292,7 +291,3 @@ def _release(table: Transaction, owner: int, token: str) -> int:
 
 def _numbered(key: bytes) -> tuple[int, str]:
     return _NUMBER.unpack(key[: _NUMBER.size])[0], key[_NUMBER.size :].decode()
-
-
-def _split(joined: bytes) -> list[TensorId]:
-    return [joined[i : i + NAME_BYTES] for i in range(0, len(joined), NAME_BYTES)]
