@@ -79,3 +79,14 @@ def equal(found: dict[str, torch.Tensor], expected: dict[str, torch.Tensor]) -> 
     return found.keys() == expected.keys() and all(
         torch.equal(found[name], expected[name]) for name in found
     )
+
+
+def with_child(store: LayerStore) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
+    """Put model 1 and its child 2, which has two of its three layers; return their tensors."""
+    parent, child = graph(16, 16, 4), graph(16, 16, 5)
+    first = tensors(parent, seed=1)
+    store.put(1, parent, first, accuracy=0.5)
+    with store.pinned_prefix(child) as match:
+        own = tensors(child, seed=2, inherited=(0, 1))
+        store.put(2, child, own, donor=match, accuracy=0.6)
+    return first, {**{k: v for k, v in first.items() if not k.startswith("2.")}, **own}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,11 +13,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from layer_store_cases import ENGINES, equal, graph, stored_bytes, stores, tensors
+from layer_store_cases import ENGINES, equal, graph, stored_bytes, stores, tensors, with_child
 
 from bench_core.errors import TensorMismatchError, TensorNotFoundError
 from bench_core.weight_transfer import (
-    FullError,
     LayerStore,
     Match,
     ModelExistsError,
@@ -28,9 +26,7 @@ from bench_core.weight_transfer import (
     UnknownModelError,
     lineage,
     sweep,
-    sweeping,
 )
-from bench_core.weight_transfer.puts import new_record, own_tensors
 from bench_core.weight_transfer.stores.shard import Shard
 
 
@@ -38,17 +34,6 @@ from bench_core.weight_transfer.stores.shard import Shard
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[LayerStore]:
     with stores(request.param, tmp_path) as made:
         yield made
-
-
-def with_child(store: LayerStore) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
-    """Put model 1 and its child 2, which has two of its three layers; return their tensors."""
-    parent, child = graph(16, 16, 4), graph(16, 16, 5)
-    first = tensors(parent, seed=1)
-    store.put(1, parent, first, accuracy=0.5)
-    with store.pinned_prefix(child) as match:
-        own = tensors(child, seed=2, inherited=(0, 1))
-        store.put(2, child, own, donor=match, accuracy=0.6)
-    return first, {**{k: v for k, v in first.items() if not k.startswith("2.")}, **own}
 
 
 def test_models_come_back_bit_for_bit_whole_in_part_and_in_place(store: LayerStore) -> None:
@@ -336,73 +321,3 @@ def test_a_process_killed_between_any_two_steps_leaves_nothing_after_a_sweep(
             store.retire(model)
         assert store.usage().nbytes == 0
         assert not stored_bytes(engine, tmp_path)
-
-
-def test_a_put_that_ends_while_a_sweep_looks_keeps_what_it_holds(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with stores("files of two", tmp_path) as store:
-        first, _ = with_child(store)
-        new = graph(16, 16, 6)
-        record = new_record(4, new, (store.record(1), (0, 1)), accuracy=None, info=None)
-        own = tensors(new, 4, (0, 1))
-        store.shard(4).write(record.token, own_tensors(record, own))
-        store.shard(1).hold({1: record.by_owner[1]}, record.token)
-
-        def published_and_dead(mark: str) -> bool:
-            if 4 not in store.models():
-                store.shard(4).publish(record, {})
-            return True
-
-        monkeypatch.setattr(sweeping, "is_dead", published_and_dead)
-        sweep(store)
-        store.retire(1)
-        store.retire(2)
-        inherited = {name: first[name] for name in first if not name.startswith("2.")}
-        assert equal(store.get(4), {**inherited, **own})
-
-
-def test_a_forked_child_reads_from_several_shards(tmp_path: Path) -> None:
-    with stores("files of two", tmp_path) as store:
-        _, second = with_child(store)
-        assert equal(store.get(2), second)
-        if pid := os.fork():
-            assert os.waitpid(pid, 0)[1] == 0
-        else:
-            signal.alarm(30)
-            os._exit(0 if equal(store.get(2), second) else 1)
-
-
-def test_a_read_that_fails_is_over_on_all_shards(tmp_path: Path) -> None:
-    with stores("memory of three", tmp_path) as store:
-        with_child(store)
-        ended: list[str] = []
-
-        def failing(wanted: object) -> None:
-            raise RetiredError("gone")
-
-        def slow(wanted: object) -> None:
-            time.sleep(0.2)
-            ended.append("slow")
-
-        store.shard(1).read, store.shard(2).read = failing, slow  # type: ignore[method-assign]
-        with pytest.raises(RetiredError):
-            store.get(2)
-        assert ended == ["slow"]
-
-
-def test_what_was_held_for_a_put_that_found_no_room_is_given_back(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with stores("files of two", tmp_path) as store:
-        with_child(store)
-        before = store.usage()
-
-        def full(record: object, inherited: object) -> None:
-            raise FullError("no room")
-
-        monkeypatch.setattr(store.shard(4), "publish", full)
-        new = graph(16, 16, 6)
-        with pytest.raises(FullError):
-            store.put(4, new, tensors(new, 4, (0, 1)), donor=Match(1, (0, 1), 2))
-        assert store.usage() == before
