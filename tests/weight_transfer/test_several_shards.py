@@ -1,4 +1,4 @@
-"""What can go wrong between the shards of a store: half a put, a fork, one that fails or is full."""
+"""What can go wrong between the shards of a store: half a put, a fork, one fails, one is full."""
 
 from __future__ import annotations
 
