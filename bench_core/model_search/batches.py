@@ -36,6 +36,15 @@ class Batch:
         return np.arange(self.start, self.stop)
 
 
+@dataclass(frozen=True)
+class LaterRound:
+    """What a round to come adds, whichever models are still in the search by then."""
+
+    n_models: int
+    """How many there will be."""
+    batches: tuple[Batch, ...]
+
+
 def cut(split: Split, start: int, stop: int, size: int) -> list[Batch]:
     """Return the batches of a range, all of ``size`` but the last."""
     return [Batch(split, first, min(first + size, stop)) for first in range(start, stop, size)]

@@ -33,7 +33,7 @@ class Estimate:
     feature_bytes: int
     """Of all features that are kept at once."""
     n_chunks: int
-    """In how many chunks the first round goes: one a batch when all blocks fit."""
+    """In how many chunks the first round goes through the tree."""
 
 
 def estimate(

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import torch
 
-from bench_core.data import Inputs, SearchData
+from bench_core.data import Dataset, Inputs, SearchData
 from bench_core.model_search.batches import Batch
 from bench_core.model_search.meter import Meter
 from bench_core.models.chains import nbytes_of
@@ -49,19 +49,36 @@ class InputFeeder:
             self._decoded.clear()
             pool.shutdown(wait=True, cancel_futures=True)
 
+    def once(self, batch: Batch) -> Inputs:
+        """Return the inputs of a batch, made at once and by the caller's thread.
+
+        Raises:
+            CorruptFileError: an item cannot be decoded.
+        """
+        return self._finished(batch, self._decode(batch))
+
     def _make(self, batch: Batch, uses: Counter[Batch]) -> Inputs:
-        dataset = self._data.train if batch.split == "train" else self._data.test
         decoded = self._decoded.get(batch)
         if decoded is None:
-            decoded = dataset.decoded(batch.indices)
-            self._meter.count("items_decoded", len(batch))
+            decoded = self._decode(batch)
         uses[batch] -= 1
         if not uses[batch]:
             self._decoded.pop(batch, None)
         elif sum(map(nbytes_of, self._decoded.values())) + nbytes_of(decoded) <= self._keep_bytes:
             self._decoded[batch] = decoded
+        return self._finished(batch, decoded)
+
+    def _decode(self, batch: Batch) -> Inputs:
+        decoded = self._dataset(batch).decoded(batch.indices)
+        self._meter.count("items_decoded", len(batch))
+        return decoded
+
+    def _finished(self, batch: Batch, decoded: Inputs) -> Inputs:
         self._meter.count("inputs_made", len(batch))
-        return to_device(dataset.finished(decoded), self._device, self._meter)
+        return to_device(self._dataset(batch).finished(decoded), self._device, self._meter)
+
+    def _dataset(self, batch: Batch) -> Dataset:
+        return self._data.train if batch.split == "train" else self._data.test
 
 
 def to_device(inputs: Inputs, device: torch.device, meter: Meter) -> Inputs:

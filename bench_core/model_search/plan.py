@@ -28,6 +28,9 @@ class Plan:
     activation_bytes: int
     """Most bytes of intermediate results: what later units start from, one batch in work, and
     the inputs that are made ahead."""
+    spare_bytes: int
+    """What the budget leaves for results of later rounds, with one batch of these in work; below
+    0 where there is no room."""
 
     @property
     def computed(self) -> list[Unit]:
@@ -41,10 +44,10 @@ class Plan:
         return [self.work.blocks(unit) for unit in self.computed] * len(self.chunks)
 
     @property
-    def inputs(self) -> list[Batch]:
-        """The inputs that are used, over all chunks, in order."""
-        n_roots = sum(unit.parent < 0 for unit in self.computed)
-        return [batch for chunk in self.chunks for _ in range(n_roots) for batch in chunk]
+    def inputs(self) -> list[tuple[Unit, Batch]]:
+        """What units start from the input, over all chunks, in order."""
+        roots = [unit for unit in self.computed if unit.parent < 0]
+        return [(unit, batch) for chunk in self.chunks for unit in roots for batch in chunk]
 
 
 def plan_round(
@@ -58,8 +61,9 @@ def plan_round(
     """Choose how many chunks to make: the number with which the fewest bytes are read.
 
     Few chunks need room for the intermediate results of many items, many chunks read blocks again
-    unless these stay in memory. When all blocks fit beside a single batch, each batch is a chunk
-    and every block is read once. Of equal ones the plan with the smallest chunks is taken.
+    unless these stay in memory. Of equal plans the one with the largest chunks is taken where
+    blocks are read, so that there is much to compute meanwhile, and the one with the smallest where
+    all are in memory.
 
     Args:
         work: the tree.
@@ -81,8 +85,9 @@ def plan_round(
     )
     needed = {ref.key: ref.nbytes for unit in work.tree.units for ref in work.blocks(unit)}
     least = sum(nbytes for key, nbytes in needed.items() if key not in resident)
+    partitions = list(_partitions(batches))
     best: Plan | None = None
-    for chunks in _partitions(batches):
+    for chunks in reversed(partitions) if least else partitions:
         plan = _plan(room, chunks, budget, resident)
         if plan is not None and (best is None or plan.loaded < best.loaded):
             best = plan
@@ -108,14 +113,15 @@ def _plan(
 ) -> Plan | None:
     """Return the plan for these chunks, or None if it does not fit the budget."""
     activations = room.activation_bytes(max(sum(map(len, chunk)) for chunk in chunks))
-    plan = Plan(room.work, room.schedule, tuple(chunks), budget - activations, 0, activations)
+    plan = Plan(room.work, room.schedule, tuple(chunks), budget - activations, 0, activations, 0)
     sizes = dict(resident) | {ref.key: ref.nbytes for group in plan.groups for ref in group}
     keys = [[ref.key for ref in group] for group in plan.groups]
     try:
         moves = plan_residency(keys, sizes, plan.block_budget, resident)
     except BudgetError:
         return None
-    return replace(plan, loaded=loaded_bytes(moves, sizes))
+    spare = plan.block_budget - sum(sizes.values()) - room.work_bytes
+    return replace(plan, loaded=loaded_bytes(moves, sizes), spare_bytes=spare)
 
 
 @dataclass(frozen=True)
@@ -140,6 +146,11 @@ class _Room:
         return (
             self.schedule.peak * items + self.work.working_bytes * batch + self.input_bytes * ready
         )
+
+    @property
+    def work_bytes(self) -> int:
+        """Bytes for a batch in work."""
+        return (self.work.working_bytes + self.input_bytes) * self.largest_batch
 
     def too_little(self, budget: int) -> BudgetError:
         """Say what the least budget is, with these batches and with batches of one item."""

@@ -9,7 +9,7 @@ from typing import Final
 
 import torch
 
-from bench_core.model_search.batches import Batch, batches_of, cut
+from bench_core.model_search.batches import Batch, LaterRound, batches_of, cut
 from bench_core.model_search.context import Context
 from bench_core.model_search.engines import Engine
 from bench_core.model_search.halving import Halving, Round, plan_rounds
@@ -44,8 +44,10 @@ class Rounds:
             SearchError: what engine, proxy or halving refuse.
         """
         live = list(range(len(self.context.candidates)))
-        for round_ in plan_rounds(len(live), len(self.context.data.train), self.halving):
-            self._extract(live, batches_of(round_, self._n_test, self.batch_size))
+        rounds = plan_rounds(len(live), len(self.context.data.train), self.halving)
+        for round_ in rounds:
+            later = [LaterRound(r.n_models, self._batches(r)) for r in rounds[round_.index + 1 :]]
+            self._extract(live, self._batches(round_), later)
             live = [model for model in live if model not in self.unusable]
             scored = self._ranked(live, round_)
             self.finished.append(RoundResult(round_.index, round_.start, round_.stop, scored))
@@ -58,12 +60,17 @@ class Rounds:
     def _n_test(self) -> int:
         return len(self.context.data.test)
 
-    def _extract(self, live: Sequence[int], batches: Sequence[Batch]) -> None:
+    def _batches(self, round_: Round) -> tuple[Batch, ...]:
+        return tuple(batches_of(round_, self._n_test, self.batch_size))
+
+    def _extract(
+        self, live: Sequence[int], batches: Sequence[Batch], later: Sequence[LaterRound]
+    ) -> None:
         """Extract, again without the models that a damaged block belongs to, if told to."""
         while True:
             usable = [model for model in live if model not in self.unusable]
             try:
-                return self.engine.extract(usable, batches)
+                return self.engine.extract(usable, batches, later)
             except UnusableBlockError as error:
                 having = self.context.candidates.having(error.key)
                 if not self.skip_unusable or len(self.unusable) + len(having) >= len(live):

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from bench_core.model_search.batches import Batch
 from bench_core.model_search.candidates import Candidates
-from bench_core.model_search.meter import Meter
 from bench_core.model_search.planning import ExecutionTree, Unit
 from bench_core.models.chains.resources import BlockResources
 from bench_core.snapshots import BlockRef
@@ -17,6 +15,11 @@ class UnitsOfWork:
         self.tree = tree
         self._candidates = candidates
         self._keys = [tree.block_keys(unit) for unit in tree.units]
+
+    def nodes(self, unit: Unit) -> list[int]:
+        """Return the nodes of the whole prefix tree that a unit consists of, in order."""
+        prefixes = self.tree.prefixes
+        return [int(prefixes.nodes[node]) for node in self.tree.nodes(unit)]
 
     def blocks(self, unit: Unit) -> list[BlockRef]:
         """Return the unit's blocks, in order."""
@@ -64,9 +67,3 @@ class UnitsOfWork:
             most = max(most, before + needs.working_bytes)
             before = needs.output_bytes
         return max(0, most - (0 if unit.models else before))
-
-    def count(self, meter: Meter, unit: Unit, batch: Batch) -> None:
-        """Count that the unit ran over a batch."""
-        n_blocks = len(self._keys[unit.index])
-        meter.count("block_executions", n_blocks)
-        meter.count("item_blocks", n_blocks * len(batch))

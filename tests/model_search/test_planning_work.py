@@ -15,7 +15,7 @@ from bench_core.model_search import SearchResult, search
 from bench_core.model_search.batches import batches_of
 from bench_core.model_search.halving import Halving, plan_rounds
 from bench_core.model_search.planning import PlannedWork, PrefixTree, planned_work
-from bench_core.model_search.planning.work import Mode, models_through
+from bench_core.model_search.planning.work import Mode
 from bench_core.snapshots import SnapshotStore, synthetic_set
 
 N_MODELS = 6
@@ -49,7 +49,7 @@ def test_work_is_what_plain_counting_finds(
 @given(chains=chain_lists)
 def test_all_models_pass_through_the_roots(chains: list[list[str]]) -> None:
     tree = PrefixTree.of(chains)
-    through = models_through(tree)
+    through = tree.models_through()
     assert through[tree.depth == 0].sum() == len(chains)
     assert through.sum() == sum(map(len, chains))
 

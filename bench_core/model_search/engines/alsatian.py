@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from torch import nn
 
-from bench_core.model_search.batches import Batch, of_split
+from bench_core.model_search.batches import Batch, LaterRound, of_split
 from bench_core.model_search.context import Context
 from bench_core.model_search.engines.base import Engine
 from bench_core.model_search.engines.run_unit import run_unit
@@ -43,7 +43,9 @@ class Alsatian(Engine):
         super().__init__(context)
         self._prefixes = PrefixTree.of(context.candidates.keys)
 
-    def extract(self, live: Sequence[int], batches: Sequence[Batch]) -> None:
+    def extract(
+        self, live: Sequence[int], batches: Sequence[Batch], later: Sequence[LaterRound] = ()
+    ) -> None:
         """Run the live models' tree over the test chunks, then over the training chunks."""
         for models, part in self.context.wanted(live, batches).items():
             self._walk(models, part)

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import ClassVar
 
-from bench_core.model_search.batches import Batch
+from bench_core.model_search.batches import Batch, LaterRound
 from bench_core.model_search.context import Context
 
 
@@ -34,8 +34,15 @@ class Engine(ABC):
         """Make what is there before a search starts; not part of its time."""
 
     @abstractmethod
-    def extract(self, live: Sequence[int], batches: Sequence[Batch]) -> None:
+    def extract(
+        self, live: Sequence[int], batches: Sequence[Batch], later: Sequence[LaterRound] = ()
+    ) -> None:
         """Put the features of each live model for each batch where the proxy finds them.
+
+        Args:
+            live: the models that are still in the search.
+            batches: what this round adds.
+            later: what the rounds after it will add; an engine may work ahead on them.
 
         Raises:
             UnusableBlockError: a block is damaged or missing.

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import torch
 
-from bench_core.model_search.batches import Batch
+from bench_core.model_search.batches import Batch, LaterRound
 from bench_core.model_search.context import Context
 from bench_core.model_search.engines.base import Engine
 from bench_core.model_search.engines.ray_crew import RayCrew
@@ -61,7 +61,9 @@ class Distributed(Engine):
                     "features; let all workers run on machines like this one"
                 )
 
-    def extract(self, live: Sequence[int], batches: Sequence[Batch]) -> None:
+    def extract(
+        self, live: Sequence[int], batches: Sequence[Batch], later: Sequence[LaterRound] = ()
+    ) -> None:
         """Let the workers run the live models over all batches whose features are not there yet."""
         for models, part in self.context.wanted(live, batches).items():
             self._run(self._parts(models, part))

@@ -17,7 +17,7 @@ from torch import nn
 
 from bench_core.data import Inputs
 from bench_core.data.loader import batches as data_batches
-from bench_core.model_search.batches import Batch, of_split
+from bench_core.model_search.batches import Batch, LaterRound, of_split
 from bench_core.model_search.context import Context
 from bench_core.model_search.engines.base import Engine
 from bench_core.model_search.inputs import InputFeeder, to_device
@@ -65,7 +65,9 @@ class Base(WholeModels):
         for snapshot in self.context.candidates.snapshots:
             self.context.loader.store.export(snapshot.name, self._path(snapshot.name))
 
-    def extract(self, live: Sequence[int], batches: Sequence[Batch]) -> None:
+    def extract(
+        self, live: Sequence[int], batches: Sequence[Batch], later: Sequence[LaterRound] = ()
+    ) -> None:
         """Run every model by itself, loaded anew for the test and for the training batches."""
         for model in live:
             for split in ("test", "train"):
@@ -116,7 +118,9 @@ class TunedBase(WholeModels):
         super().__init__(context)
         self._loader = context.loader.with_skeletons()
 
-    def extract(self, live: Sequence[int], batches: Sequence[Batch]) -> None:
+    def extract(
+        self, live: Sequence[int], batches: Sequence[Batch], later: Sequence[LaterRound] = ()
+    ) -> None:
         """Run every model by itself over all batches whose features are not there yet."""
         context = self.context
         feeder = InputFeeder(context.data, context.device, context.meter, context.budget)

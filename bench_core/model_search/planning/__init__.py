@@ -5,6 +5,7 @@ from bench_core.model_search.planning.chunking import chunks
 from bench_core.model_search.planning.dfs_plus import dfs_plus
 from bench_core.model_search.planning.prefix_tree import PrefixTree
 from bench_core.model_search.planning.schedule import PlanError, Schedule, Step, simulate
+from bench_core.model_search.planning.sure_path import sure_path
 from bench_core.model_search.planning.tree_cut import cut_tree
 from bench_core.model_search.planning.units import ExecutionTree, Unit, borders_of
 from bench_core.model_search.planning.work import PlannedWork, planned_work
@@ -24,4 +25,5 @@ __all__ = [
     "dfs_plus",
     "planned_work",
     "simulate",
+    "sure_path",
 ]

@@ -88,6 +88,24 @@ class PrefixTree:
         """Number of nodes: blocks that have to run for one batch."""
         return len(self.parent)
 
+    def key(self, node: int) -> str:
+        """Return the key of a node's block."""
+        return self.keys[int(self.block[node])]
+
+    def models_through(self, models: Sequence[int] | None = None) -> Ints:
+        """Return ``(n_nodes,)``: how many of some models, or of all, have each node on their way.
+
+        Args:
+            models: by the numbers that they were given.
+        """
+        ends = self.ends if models is None else self.ends[np.isin(self.models, models)]
+        through: Ints = np.bincount(ends, minlength=self.n_nodes).astype(np.int64)
+        borders = np.searchsorted(self.depth, np.arange(int(self.depth[-1]) + 2))
+        for depth in range(int(self.depth[-1]), 0, -1):
+            level = slice(borders[depth], borders[depth + 1])
+            np.add.at(through, self.parent[level], through[level])
+        return through
+
     def of_models(self, models: Sequence[int]) -> PrefixTree:
         """Return the tree of some of the models, without what only the others need."""
         chosen = np.isin(self.models, np.asarray(models, dtype=np.int64))

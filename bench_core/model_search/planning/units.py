@@ -70,15 +70,18 @@ class ExecutionTree:
         """The units that start from the input."""
         return tuple(unit.index for unit in self.units if unit.parent == ROOT)
 
+    def nodes(self, unit: Unit) -> list[int]:
+        """Return the prefix tree's nodes that a unit consists of, in order."""
+        stop = self.last_node[unit.parent] if unit.parent != ROOT else ROOT
+        node, nodes = self.last_node[unit.index], []
+        while node != stop:
+            nodes.append(int(node))
+            node = self.prefixes.parent[node]
+        return nodes[::-1]
+
     def block_keys(self, unit: Unit) -> list[str]:
         """Return the keys of a unit's blocks, in order."""
-        tree = self.prefixes
-        stop = self.last_node[unit.parent] if unit.parent != ROOT else ROOT
-        node, keys = self.last_node[unit.index], []
-        while node != stop:
-            keys.append(tree.keys[tree.block[node]])
-            node = tree.parent[node]
-        return keys[::-1]
+        return [self.prefixes.key(node) for node in self.nodes(unit)]
 
 
 def borders_of(prefixes: PrefixTree) -> Bools:

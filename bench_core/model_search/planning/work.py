@@ -8,7 +8,7 @@ from typing import Literal
 
 import numpy as np
 
-from bench_core.model_search.planning.prefix_tree import Ints, PrefixTree
+from bench_core.model_search.planning.prefix_tree import PrefixTree
 
 Mode = Literal["apart", "shared", "resident"]
 """``apart``: every model by itself. ``shared``: what models share runs once, and is read once a
@@ -52,7 +52,7 @@ def planned_work(
         mode: what models share.
         passes: how often the blocks are read: once for each chunk; 0 where they are in memory.
     """
-    uses = models_through(prefixes) if mode == "apart" else np.ones(prefixes.n_nodes, np.int64)
+    uses = prefixes.models_through() if mode == "apart" else np.ones(prefixes.n_nodes, np.int64)
     loads = np.bincount(prefixes.block, weights=uses, minlength=len(prefixes.keys))
     if mode == "resident":
         loads = np.minimum(loads, 1)
@@ -64,13 +64,3 @@ def planned_work(
         block_loads=int(loads.sum()) * passes,
         bytes_loaded=int(loads.astype(np.int64) @ sizes) * passes,
     )
-
-
-def models_through(prefixes: PrefixTree) -> Ints:
-    """Return ``(n_nodes,)``: how many models have each node on their way."""
-    through: Ints = np.bincount(prefixes.ends, minlength=prefixes.n_nodes).astype(np.int64)
-    borders = np.searchsorted(prefixes.depth, np.arange(int(prefixes.depth[-1]) + 2))
-    for depth in range(int(prefixes.depth[-1]), 0, -1):
-        level = slice(borders[depth], borders[depth + 1])
-        np.add.at(through, prefixes.parent[level], through[level])
-    return through
