@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 
     from bench_core.formats import Format
 
-POLICIES: Final = ("auto", "mmap", "pread", "streamed")
+MAPPED: Final = ("mmap", "populate")
+POLICIES: Final = ("auto", *MAPPED, "pread", "streamed")
 """Policies of `bench_core.layer_loading` that no format's reader stands for."""
 
 SMALL: Final = 64 << 10
@@ -164,7 +165,7 @@ class PolicyLoader(Loader):
     ) -> dict[str, torch.Tensor]:
         """Call `layer_loading.load`, and read through what it mapped."""
         loaded, result = self._load_timed(path, names, device, policy=self.policy)
-        if result.policy == "mmap" and device == "cpu" and arrived:
+        if result.policy in MAPPED and device == "cpu" and arrived:
             read_through(loaded)
         return loaded
 
@@ -217,7 +218,7 @@ def is_mapping(name: str, cache: str) -> bool:
     from bench_core import formats
 
     if name in POLICIES:
-        return name == "mmap" or (name == "auto" and cache not in COLD)
+        return name in MAPPED or (name == "auto" and cache not in COLD)
     return formats.get(name).is_lazy
 
 

@@ -56,7 +56,9 @@ def load(
         device: where to.
         policy: ``auto`` looks at what is in the page cache: what is cold is read past it
             (``direct``), what is warm is mapped (``mmap``: read when touched, changes stay
-            private); to a device it is ``streamed``. ``direct``, ``mmap``, ``pread``, ``streamed``.
+            private); to a device it is ``streamed``. ``direct``, ``mmap``, ``populate`` (mapped,
+            and read at once: the file stays in the page cache, and the processor has least to
+            do), ``pread``, ``streamed``.
 
     Returns:
         The tensors, in the order of ``names`` or of the file.

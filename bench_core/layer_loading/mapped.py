@@ -19,6 +19,7 @@ from bench_core.formats.direct.memory import view
 from bench_core.formats.direct.open_file import OpenFile
 from bench_core.formats.direct.plan import Span
 from bench_core.formats.direct.reader import SafetensorsReader
+from bench_core.layer_loading.populating import populate
 
 _FAILED: Final = ctypes.c_void_p(-1).value
 
@@ -51,11 +52,15 @@ class FileMapping:
 class MappedReader(SafetensorsReader):
     """Returns tensors that are views of the file's pages; they stay valid after `close`.
 
+    What is asked for is read when it is touched, or at once where the reader ``populates``.
+
     Another program that truncates the file while they are in use ends this process at their next
     touch (SIGBUS), as with every mapping. One that replaces it by a rename does no harm.
     """
 
-    def __init__(self, file: OpenFile, header: Header | None = None) -> None:
+    def __init__(
+        self, file: OpenFile, header: Header | None = None, *, populates: bool = False
+    ) -> None:
         """Take over an open file, and its header if that has been read.
 
         Raises:
@@ -63,6 +68,7 @@ class MappedReader(SafetensorsReader):
             OSError: the file system cannot map files; likewise.
         """
         super().__init__(file, header)
+        self._populates = populates
         try:
             self._mapping = FileMapping(file)
         except OSError:
@@ -70,16 +76,18 @@ class MappedReader(SafetensorsReader):
             raise
 
     def read(self, names: Sequence[str] | None = None) -> dict[str, torch.Tensor]:
-        """Return the named tensors, or all, not yet read (but for misaligned ones).
+        """Return the named tensors, or all; not yet read, but for misaligned ones.
 
         Raises:
             TensorNotFoundError: a name is not in the file (the nearest name is suggested).
+            CorruptFileError: it populates, and the file was truncated after it was opened.
             ValueError: the file was closed.
         """
         self.file.check_open()
         names = list(self.header.entries) if names is None else names
         self.check_names(names)
-        entries = (self.header.entries[name] for name in names)
+        entries = [self.header.entries[name] for name in names]
+        self._populate((entry.begin, entry.end) for entry in entries)
         return {
             entry.name: view(self._mapping.buffer, entry.begin, entry.spec) for entry in entries
         }
@@ -89,12 +97,18 @@ class MappedReader(SafetensorsReader):
 
         Raises:
             TensorNotFoundError: the file has no such tensor.
+            ValueError: the file was closed.
         """
-        return self.read([name])[name][index]
+        self.file.check_open()
+        self.check_names([name])
+        entry = self.header.entries[name]
+        return view(self._mapping.buffer, entry.begin, entry.spec)[index]
 
     def fill(self, spans: Iterable[Span]) -> None:
         """Copy parts of the file to plain memory."""
         self.file.check_open()
+        spans = list(spans)
+        self._populate((span.begin, span.end) for span in spans)
         start = self._mapping.address
 
         def copy(part: Span) -> None:
@@ -103,6 +117,10 @@ class MappedReader(SafetensorsReader):
         parts = [part for span in spans for part in _parts(span)]
         depth = workers.depth_for_copies(sum(part.end - part.begin for part in parts))
         workers.run(parts, copy, depth)
+
+    def _populate(self, ranges: Iterable[tuple[int, int]]) -> None:
+        if self._populates:
+            populate(self.file, self._mapping.address, ranges)
 
 
 def _parts(span: Span) -> Iterable[Span]:

@@ -16,7 +16,10 @@ from bench_core.formats.direct.reader import PositionedReader
 from bench_core.layer_loading.mapped import FileMapping, MappedReader
 from bench_core.layer_loading.residency import resident_fraction
 
-POLICIES: Final = ("auto", "direct", "mmap", "pread", "streamed")
+MAPPED: Final = ("mmap", "populate")
+"""Those whose tensors are pages of the file."""
+
+POLICIES: Final = ("auto", "direct", *MAPPED, "pread", "streamed")
 """``auto`` chooses; ``streamed`` overlaps reads with copies to the device."""
 
 WARM: Final = 2 / 3
@@ -56,7 +59,7 @@ def open_reader(
         return other.open(path), other.name
     if policy == "streamed" or (policy == "auto" and not on_host):
         return _open_positioned(path, names, "auto")[0], "streamed"
-    if lazy or policy == "mmap":
+    if lazy or policy in MAPPED:
         return _open_lazy(path, names, policy)
     return _open_positioned(path, names, policy)
 
@@ -80,8 +83,8 @@ def _check_policy(policy: str) -> None:
 
 def _open_lazy(path: Path, names: Iterable[str] | None, policy: str) -> tuple[Reader, str]:
     """Open a file whose tensors will be returned: ``auto`` maps what is warm."""
-    if policy == "mmap":
-        return MappedReader(OpenFile(path)), policy
+    if policy in MAPPED:
+        return MappedReader(OpenFile(path), populates=policy == "populate"), policy
     if policy != "auto":
         return _open_positioned(path, names, policy)
     file, header = _prepare(path, names)

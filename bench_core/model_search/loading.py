@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Final
 
 import torch
 from torch import nn
@@ -15,8 +14,6 @@ from bench_core.model_search.meter import Meter
 from bench_core.models.chains import BlockSpec, Skeletons, block_module
 from bench_core.models.digests import combine, tensor_digest
 from bench_core.snapshots import BlockRef, SnapshotStore
-
-_PAGE: Final = 4096
 
 
 class UnusableBlockError(CorruptFileError):
@@ -40,8 +37,9 @@ class BlockLoader:
     meter: Meter
     verify: bool = False
     """Whether the digest of every block is checked: some second a GB."""
-    policy: str = "auto"
-    """How files are read: see `bench_core.layer_loading.load`."""
+    policy: str = "populate"
+    """How files are read: see `bench_core.layer_loading.load`. Not one whose tensors are read when
+    they are touched: computing would wait for the disk."""
     build: Callable[[BlockSpec, Mapping[str, torch.Tensor]], nn.Module] = block_module
     """Makes a module of a block's tensors: anew each time, as unpickling one does."""
 
@@ -73,8 +71,8 @@ class BlockLoader:
 
     def _check(self, tensors: dict[str, torch.Tensor], ref: BlockRef) -> None:
         if not self.verify:
-            _touch(tensors)
-        elif combine({n: tensor_digest(t) for n, t in tensors.items()}).hex() != ref.parameters:
+            return
+        if combine({n: tensor_digest(t) for n, t in tensors.items()}).hex() != ref.parameters:
             raise CorruptFileError("its bytes are not those that its name promises")
 
     def _count(self, policy: str, nbytes: int) -> None:
@@ -84,10 +82,3 @@ class BlockLoader:
         self.meter.count("bytes_loaded_direct" if is_direct else "bytes_loaded_page_cache", nbytes)
         if self.device.type != "cpu":
             self.meter.count("bytes_to_device", nbytes)
-
-
-def _touch(tensors: dict[str, torch.Tensor]) -> None:
-    """Read one byte of each page of mapped tensors, so that computing never waits for the disk."""
-    for tensor in tensors.values():
-        if tensor.is_cpu and tensor.is_contiguous() and tensor.numel():
-            tensor.view(-1).view(torch.uint8)[::_PAGE].sum()

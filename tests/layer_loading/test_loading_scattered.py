@@ -27,7 +27,7 @@ def open_files() -> int:
     return len(list(Path("/proc/self/fd").iterdir()))
 
 
-@pytest.mark.parametrize("policy", ["auto", "direct", "mmap", "pread"])
+@pytest.mark.parametrize("policy", ["auto", "direct", "mmap", "populate", "pread"])
 def test_all_come_from_their_owners(owners: dict[str, Path], policy: str) -> None:
     tensors = load_scattered(owners, policy=policy)
     assert list(tensors) == list(owners)

@@ -125,7 +125,7 @@ needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA d
 
 @pytest.mark.gpu
 @needs_cuda
-@pytest.mark.parametrize("policy", ["auto", "streamed", "direct", "mmap", "pread"])
+@pytest.mark.parametrize("policy", ["auto", "streamed", "direct", "mmap", "populate", "pread"])
 def test_to_cuda(path: Path, tensors: dict[str, torch.Tensor], policy: str) -> None:
     read, result = load_timed(path, device="cuda", policy=policy)
     assert result.policy == ("streamed" if policy == "auto" else policy)
@@ -136,7 +136,7 @@ def test_to_cuda(path: Path, tensors: dict[str, torch.Tensor], policy: str) -> N
 
 @pytest.mark.gpu
 @needs_cuda
-@pytest.mark.parametrize("policy", ["auto", "streamed", "direct", "mmap", "pread"])
+@pytest.mark.parametrize("policy", ["auto", "streamed", "direct", "mmap", "populate", "pread"])
 def test_into_cuda_tensors_in_use(
     path: Path, tensors: dict[str, torch.Tensor], policy: str
 ) -> None:

@@ -20,8 +20,9 @@ class Engine(ABC):
     """Whether a block that several models share runs once for all of them."""
     scores_together: ClassVar[bool] = False
     """Whether the proxy is fitted for all models of a round at once."""
-    policy: ClassVar[str] = "auto"
-    """How blocks are read; ``pread`` leaves them in the page cache, as `torch.load` does."""
+    policy: ClassVar[str] = "populate"
+    """How blocks come to the host: ``populate`` leaves the processor to who computes beside it;
+    ``pread`` copies them out of the page cache, as `torch.load` does."""
     is_local: ClassVar[bool] = True
     """Whether all work is done in this process and those that it starts by itself."""
     features_on_disk: ClassVar[bool] = False

@@ -106,13 +106,12 @@ class Shift(Base):
 class TunedBase(WholeModels):
     """Base without its handicaps: what a careful user would write without sharing blocks.
 
-    Each model is loaded once, mapped or read directly into modules that were never initialised;
+    Each model is loaded once, its pages mapped into modules that were never initialised;
     every item is decoded once for all models; features stay in memory.
     """
 
     name = "base_tuned"
     halves = False
-    policy = "mmap"
 
     def __init__(self, context: Context) -> None:
         super().__init__(context)
