@@ -1,4 +1,4 @@
-"""The workloads: one file a capability, small classes in asv's form.
+"""The workloads: one file a capability, small classes in asv's form; `support` is what they share.
 
 Importing this package decides which code measures and which is measured, for asv imports it in
 processes where both could come from several places. What measures (`harness`, `prevent_caching`)

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from benchmarks.common import ModelBenchmark, bytes_of, process_folder, require_equal
-from benchmarks.loaders import loader
 from benchmarks.storage_writes import durable_seconds
+from benchmarks.support.common import ModelBenchmark, bytes_of, process_folder, require_equal
+from benchmarks.support.loaders import loader
 
 if TYPE_CHECKING:
     import torch

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from benchmarks.prefix_populations import filled_index, matrix_names, named_chain
+from benchmarks.support.prefix_populations import filled_index, matrix_names, named_chain
 from harness.benchmark import Benchmark
 from harness.errors import WrongResultError
 

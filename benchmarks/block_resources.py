@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.chain_inputs import forward, item_shapes
+from benchmarks.support.chain_inputs import forward, item_shapes
 from harness.benchmark import Benchmark
 from harness.errors import WrongResultError
 

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from benchmarks.common import COLD, Tensors, require_equal, return_free_memory
 from benchmarks.layer_loading import CACHES
-from benchmarks.loaders import loader
-from benchmarks.model_sets import ModelSet, synthetic
-from benchmarks.named_params import NamedParams
+from benchmarks.support.common import COLD, Tensors, require_equal, return_free_memory
+from benchmarks.support.loaders import loader
+from benchmarks.support.model_sets import ModelSet, synthetic
+from benchmarks.support.named_params import NamedParams
 from harness.errors import WrongResultError
 
 if TYPE_CHECKING:

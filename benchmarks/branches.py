@@ -6,8 +6,8 @@ import itertools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from benchmarks.chain_inputs import batch_for, forward, item_shapes
-from benchmarks.named_params import NamedParams
+from benchmarks.support.chain_inputs import batch_for, forward, item_shapes
+from benchmarks.support.named_params import NamedParams
 from harness.errors import RefusedError, WrongResultError
 from harness.inputs import limits_of_environment
 

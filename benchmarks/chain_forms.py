@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from benchmarks.chain_inputs import batch_for, forward_chain, item_shapes
-from benchmarks.named_params import NamedParams
+from benchmarks.support.chain_inputs import batch_for, forward_chain, item_shapes
+from benchmarks.support.named_params import NamedParams
 from harness.errors import WrongResultError
 
 if TYPE_CHECKING:

@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from benchmarks.common import COLD
 from benchmarks.inference import chain_modules, flops_of, require_alike
-from benchmarks.loading_items import (
+from benchmarks.support.common import COLD
+from benchmarks.support.loading_items import (
     KINDS,
     SIZE,
     START,
@@ -20,7 +20,7 @@ from benchmarks.loading_items import (
     item_files,
     torch_batches,
 )
-from benchmarks.named_params import NamedParams, check_names
+from benchmarks.support.named_params import NamedParams, check_names
 from harness.benchmark import Benchmark
 from harness.errors import InputError, RefusedError, WrongResultError
 from harness.records import Param
@@ -155,7 +155,7 @@ class WorkersAndBatchSize(Benchmark):
         self, workers: int, batch_size: int, architecture: str, kind: str, items: int
     ) -> None:
         from bench_core.models import chain
-        from benchmarks.chain_inputs import forward_chain
+        from benchmarks.support.chain_inputs import forward_chain
 
         taken = chain(architecture).input
         if taken.kind != "image":

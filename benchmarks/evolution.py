@@ -8,7 +8,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from benchmarks.common import process_folder
+from benchmarks.support.common import process_folder
 from harness.benchmark import Benchmark
 from harness.errors import InputError, WrongResultError
 from harness.records import Param
@@ -237,7 +237,7 @@ def _recipe(variant: _Variant, folder: Path) -> MethodRecipe:
 
     servers: tuple[str, ...] = ()
     if variant.method == "redis_scan" or variant.engine == "redis":
-        from benchmarks.loaders import redis_address
+        from benchmarks.support.loaders import redis_address
 
         servers = (f"{redis_address(process_folder(), False)}#{folder.name}",)
     engine = "files" if variant.engine == "redis" else variant.engine

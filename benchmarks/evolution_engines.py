@@ -6,7 +6,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmarks.common import process_folder
+from benchmarks.support.common import process_folder
 from harness.benchmark import Benchmark
 from harness.errors import RefusedError, WrongResultError
 

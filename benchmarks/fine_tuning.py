@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any, Final
 
-from benchmarks.training_base import (
+from benchmarks.support.training_base import (
     BATCH_SIZE,
     DEVICES,
     TrainingBenchmark,

@@ -5,9 +5,9 @@ from __future__ import annotations
 import functools
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.common import COLD, bytes_of, require_cuda, require_equal, tensor_bytes
 from benchmarks.layer_loading import CACHES, LoadBenchmark
-from benchmarks.loaders import is_mapping
+from benchmarks.support.common import COLD, bytes_of, require_cuda, require_equal, tensor_bytes
+from benchmarks.support.loaders import is_mapping
 from harness.errors import RefusedError, WrongResultError
 from harness.records import Param
 

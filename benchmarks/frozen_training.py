@@ -7,8 +7,8 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar, Final
 
-from benchmarks.common import require_cuda
-from benchmarks.training_base import DEVICES
+from benchmarks.support.common import require_cuda
+from benchmarks.support.training_base import DEVICES
 from harness.benchmark import Benchmark
 from harness.errors import RefusedError, WrongResultError
 from harness.records import Param

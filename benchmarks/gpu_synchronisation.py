@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Final
 
-from benchmarks.common import require_cuda, require_equal
+from benchmarks.support.common import require_cuda, require_equal
 from harness import clock
 from harness.benchmark import Benchmark
 from harness.errors import WrongResultError

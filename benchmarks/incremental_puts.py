@@ -7,8 +7,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from benchmarks.common import Tensors, process_folder, require_equal
-from benchmarks.equal_stacks import (
+from benchmarks.storage_writes import durable_seconds
+from benchmarks.support.common import Tensors, process_folder, require_equal
+from benchmarks.support.equal_stacks import (
     MIB,
     STORE_ENGINES,
     bytes_at,
@@ -18,8 +19,7 @@ from benchmarks.equal_stacks import (
     open_store,
     random_model,
 )
-from benchmarks.loaders import Loader, loader
-from benchmarks.storage_writes import durable_seconds
+from benchmarks.support.loaders import Loader, loader
 from harness.benchmark import Benchmark
 from harness.errors import InputError, RefusedError
 from harness.records import Param

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from benchmarks.common import require_cuda
-from benchmarks.named_params import NamedParams
+from benchmarks.support.common import require_cuda
+from benchmarks.support.named_params import DEVICES, NamedParams
 from harness.errors import RefusedError, WrongResultError
 
 if TYPE_CHECKING:
@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from harness.benchmark import Benchmark
     from harness.limits import Limits
 
-DEVICES: Final = ("cpu", "cuda")
 TOLERANCE: Final = 1e-4
 """Of features, as a share of the largest: other batch sizes sum in another order."""
 
@@ -35,7 +34,7 @@ class InferenceBySize(NamedParams):
     def prepare(self, architecture: str, batch_size: int, size: int, device: str) -> None:
         from bench_core.model_search.rates import random_batch
         from bench_core.models import chain
-        from benchmarks.chain_inputs import forward_chain, item_shapes
+        from benchmarks.support.chain_inputs import forward_chain, item_shapes
 
         if device == "cuda":
             require_cuda()
@@ -93,7 +92,7 @@ class LargestBatch(NamedParams):
     ) -> None:
         import sys
 
-        from benchmarks.batch_limit import BatchLimit
+        from benchmarks.support.batch_limit import BatchLimit
 
         if device == "cuda":
             require_cuda()
@@ -145,7 +144,7 @@ def flops_of(architecture: str, size: int) -> int:
     """Return the floating-point operations of one item."""
     from bench_core.models import chain
     from bench_core.models.chains.resources import chain_resources
-    from benchmarks.chain_inputs import item_shapes
+    from benchmarks.support.chain_inputs import item_shapes
 
     found = chain(architecture)
     return sum(needs.flops for needs in chain_resources(found.blocks, item_shapes(found, size)))

@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 from typing import Any, Final
 
-from benchmarks.common import process_folder
+from benchmarks.support.common import process_folder
 from harness import cache
 from harness.benchmark import Benchmark
 from harness.errors import WrongResultError

@@ -1,7 +1,7 @@
 """How fast a model, or a part of it, comes from storage into memory, cold and warm.
 
 Cold is one measurement per eviction, proved before and after. A load has ended when every byte has
-come; see `benchmarks.loaders` for what that means for memory maps.
+come; see `benchmarks.support.loaders` for what that means for memory maps.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.common import (
+from benchmarks.support.common import (
     COLD,
     POSITIONS,
     READERS,
@@ -23,7 +23,7 @@ from benchmarks.common import (
     return_free_memory,
     tensor_bytes,
 )
-from benchmarks.loaders import Loader, loader, read_through
+from benchmarks.support.loaders import Loader, loader, read_through
 from harness.records import Param
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.common import (
+from benchmarks.support.common import (
     ModelBenchmark,
     bytes_of,
     require_cuda,

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
-from benchmarks.chain_inputs import batch_for, forward, forward_chain, item_shapes
-from benchmarks.models_in_memory import Models, drawn_models, models_with_heads
-from benchmarks.named_params import NamedParams
+from benchmarks.support.chain_inputs import batch_for, forward, forward_chain, item_shapes
+from benchmarks.support.models_in_memory import Models, drawn_models, models_with_heads
+from benchmarks.support.named_params import NamedParams
 from harness.errors import WrongResultError
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.common import process_folder
+from benchmarks.support.common import process_folder
 from harness.benchmark import Benchmark, data_dir
 from harness.errors import WrongResultError
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from benchmarks.model_sets import combined, synthetic, trained
-from benchmarks.named_params import check_names
-from benchmarks.search_base import SearchBenchmark
+from benchmarks.support.model_sets import combined, synthetic, trained
+from benchmarks.support.named_params import check_names
+from benchmarks.support.search_base import SearchBenchmark
 from harness.records import Param
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ class Search(SearchBenchmark):
         (32,),
         ("warm",),
         ("embedded",),
+        ("cpu",),
     )
     param_names = (
         "engine",
@@ -41,6 +42,7 @@ class Search(SearchBenchmark):
         "size",
         "cache",
         "data",
+        "device",
     )
     quick = {"engine": ENGINES}
 
@@ -54,9 +56,10 @@ class Search(SearchBenchmark):
         size: int,
         cache: str,
         data: str,
+        device: str,
     ) -> None:
         models = synthetic(architecture, distribution, n_models, size, self.seed)
-        self.prepare_search(models, items, size, engine, cache, data)
+        self.prepare_search(models, items, size, engine, cache, data, device)
 
     def time_search(
         self,
@@ -68,6 +71,7 @@ class Search(SearchBenchmark):
         size: int,
         cache: str,
         data: str,
+        device: str,
     ) -> SearchResult:
         return self.run_search()
 
@@ -78,8 +82,26 @@ class TrainedSearch(SearchBenchmark):
     Ideal: see `SearchBenchmark`.
     """
 
-    params = (ENGINES, ("mlp_tiny", "resnet_tiny"), (6,), (2,), (200,), (32,), ("warm",))
-    param_names = ("engine", "architecture", "n_models", "epochs", "items", "size", "cache")
+    params = (
+        ENGINES,
+        ("mlp_tiny", "resnet_tiny"),
+        (6,),
+        (2,),
+        (200,),
+        (32,),
+        ("warm",),
+        ("cpu",),
+    )
+    param_names = (
+        "engine",
+        "architecture",
+        "n_models",
+        "epochs",
+        "items",
+        "size",
+        "cache",
+        "device",
+    )
     quick = {"engine": ENGINES}
 
     def prepare(
@@ -91,9 +113,10 @@ class TrainedSearch(SearchBenchmark):
         items: int,
         size: int,
         cache: str,
+        device: str,
     ) -> None:
         models = trained(architecture, n_models, epochs, self.seed)
-        self.prepare_search(models, items, size, engine, cache, "embedded")
+        self.prepare_search(models, items, size, engine, cache, "embedded", device)
 
     def time_search(
         self,
@@ -104,6 +127,7 @@ class TrainedSearch(SearchBenchmark):
         items: int,
         size: int,
         cache: str,
+        device: str,
     ) -> SearchResult:
         return self.run_search()
 
@@ -122,6 +146,7 @@ class CombinedSearch(SearchBenchmark):
         (200,),
         (32,),
         ("warm",),
+        ("cpu",),
     )
     param_names = (
         "engine",
@@ -131,9 +156,10 @@ class CombinedSearch(SearchBenchmark):
         "items",
         "size",
         "cache",
+        "device",
     )
     quick = {"engine": ENGINES}
-    open_params = ("architectures", "cache", "distribution", "engine")
+    open_params = ("architectures", "cache", "device", "distribution", "engine")
 
     @classmethod
     def check_param(cls, name: str, value: Param) -> None:
@@ -153,9 +179,10 @@ class CombinedSearch(SearchBenchmark):
         items: int,
         size: int,
         cache: str,
+        device: str,
     ) -> None:
         models = combined(architectures.split("+"), distribution, n_models, size, self.seed)
-        self.prepare_search(models, items, size, engine, cache, "embedded")
+        self.prepare_search(models, items, size, engine, cache, "embedded", device)
 
     def time_search(
         self,
@@ -166,6 +193,7 @@ class CombinedSearch(SearchBenchmark):
         items: int,
         size: int,
         cache: str,
+        device: str,
     ) -> SearchResult:
         return self.run_search()
 
@@ -185,6 +213,7 @@ class MemoryLimit(SearchBenchmark):
         (200,),
         (32,),
         ("warm",),
+        ("cpu",),
     )
     param_names = (
         "engine",
@@ -195,6 +224,7 @@ class MemoryLimit(SearchBenchmark):
         "items",
         "size",
         "cache",
+        "device",
     )
     quick = {"engine": ("alsatian", "shared")}
 
@@ -208,10 +238,11 @@ class MemoryLimit(SearchBenchmark):
         items: int,
         size: int,
         cache: str,
+        device: str,
     ) -> None:
         models = synthetic(architecture, distribution, n_models, size, self.seed)
         self.budget = int(budget_mb * _MEGABYTE)
-        self.prepare_search(models, items, size, engine, cache, "embedded")
+        self.prepare_search(models, items, size, engine, cache, "embedded", device)
 
     def time_search(
         self,
@@ -223,5 +254,6 @@ class MemoryLimit(SearchBenchmark):
         items: int,
         size: int,
         cache: str,
+        device: str,
     ) -> SearchResult:
         return self.run_search()

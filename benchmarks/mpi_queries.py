@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Final
 
 from benchmarks.populations import check_search_space
-from benchmarks.query_times import latencies
+from benchmarks.support.query_times import latencies
 from harness.benchmark import Benchmark
 from harness.errors import HarnessError, RefusedError, WrongResultError
 from harness.records import Param

@@ -6,8 +6,8 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
-from benchmarks.common import ModelBenchmark, process_folder, tensor_bytes
 from benchmarks.storage_writes import durable_seconds
+from benchmarks.support.common import ModelBenchmark, process_folder, tensor_bytes
 from harness.errors import WrongResultError
 from harness.records import Param
 

@@ -9,11 +9,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
-from benchmarks.common import Tensors, require_equal
-from benchmarks.equal_stacks import STORE_ENGINES, names_of, new_folder, open_store, room_on_disk
-from benchmarks.evolved_members import Member, check_space, evolved, scaled_space
 from benchmarks.incremental_puts import durable_put_seconds
-from benchmarks.loaders import Loader, loader
+from benchmarks.support.common import Tensors, require_equal
+from benchmarks.support.equal_stacks import (
+    STORE_ENGINES,
+    names_of,
+    new_folder,
+    open_store,
+    room_on_disk,
+)
+from benchmarks.support.evolved_members import Member, check_space, evolved, scaled_space
+from benchmarks.support.loaders import Loader, loader
 from harness.benchmark import Benchmark
 from harness.errors import WrongResultError
 from harness.records import Param

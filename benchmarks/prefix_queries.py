@@ -7,9 +7,9 @@ import statistics
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, ClassVar, Final
 
-from benchmarks.prefix_populations import QUERIES, StoredNames, local_scan, search_space
-from benchmarks.prefix_readers import read_at_once
-from benchmarks.query_times import latencies, timed
+from benchmarks.support.prefix_populations import QUERIES, StoredNames, local_scan, search_space
+from benchmarks.support.prefix_readers import read_at_once
+from benchmarks.support.query_times import latencies, timed
 from harness.benchmark import Benchmark
 from harness.errors import WrongResultError
 from harness.records import Param

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from benchmarks.named_params import NamedParams
+from benchmarks.support.named_params import NamedParams
 from harness.errors import WrongResultError
 
 if TYPE_CHECKING:

@@ -7,8 +7,9 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar, Final, NamedTuple
 
-from benchmarks.common import require_equal
-from benchmarks.equal_stacks import (
+from benchmarks.incremental_puts import LAYERS, PutBenchmark, changed_positions
+from benchmarks.support.common import require_equal
+from benchmarks.support.equal_stacks import (
     INPUTS,
     STORE_ENGINES,
     bytes_at,
@@ -16,7 +17,6 @@ from benchmarks.equal_stacks import (
     names_of,
     random_model,
 )
-from benchmarks.incremental_puts import LAYERS, PutBenchmark, changed_positions
 from harness.errors import WrongResultError
 from harness.records import Param
 

@@ -10,9 +10,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Final, NamedTuple
 
-from benchmarks.common import require_equal
-from benchmarks.equal_stacks import STORE_ENGINES, names_of, new_folder, open_store
-from benchmarks.evolved_members import (
+from benchmarks.support.common import require_equal
+from benchmarks.support.equal_stacks import STORE_ENGINES, names_of, new_folder, open_store
+from benchmarks.support.evolved_members import (
     check_space,
     evolution_of,
     inherited_tensors,

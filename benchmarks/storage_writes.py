@@ -6,14 +6,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.common import (
+from benchmarks.support.common import (
     WRITERS,
     ModelBenchmark,
     bytes_of,
     process_folder,
     require_equal,
 )
-from benchmarks.loaders import Loader, loader
+from benchmarks.support.loaders import Loader, loader
 from harness import cache
 from harness.errors import UnprovedError, WrongResultError
 from harness.records import Param

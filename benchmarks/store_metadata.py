@@ -8,8 +8,8 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from benchmarks.layer_stores import DURABLE, ENGINES, FilledStore, Lines
-from benchmarks.query_times import latencies, timed
+from benchmarks.support.layer_stores import DURABLE, ENGINES, FilledStore, Lines
+from benchmarks.support.query_times import latencies, timed
 from harness.benchmark import Benchmark
 from harness.errors import WrongResultError
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from benchmarks.model_sets import ModelSet, synthetic
-from benchmarks.named_params import NamedParams
+from benchmarks.support.model_sets import ModelSet, synthetic
+from benchmarks.support.named_params import NamedParams
 from harness.errors import WrongResultError
 
 if TYPE_CHECKING:

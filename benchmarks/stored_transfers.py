@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from benchmarks.common import COLD, Tensors, bytes_of, poison, process_folder, require_equal
-from benchmarks.equal_stacks import (
+from benchmarks.layer_loading import CACHES
+from benchmarks.support.common import COLD, Tensors, bytes_of, poison, process_folder, require_equal
+from benchmarks.support.equal_stacks import (
     MIB,
     STORE_ENGINES,
     bytes_at,
@@ -19,9 +20,8 @@ from benchmarks.equal_stacks import (
     open_store,
     random_model,
 )
-from benchmarks.layer_loading import CACHES
-from benchmarks.loaders import loader
-from benchmarks.named_params import NamedParams
+from benchmarks.support.loaders import loader
+from benchmarks.support.named_params import NamedParams
 from harness.errors import RefusedError, WrongResultError
 from harness.records import Param
 

@@ -11,8 +11,8 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, ClassVar, Final
 
-from benchmarks.equal_stacks import new_folder, redis_url, store_url
-from benchmarks.transfer_ranks import NETS, PHASES, RankResult, RankTask, answer, run_rank
+from benchmarks.support.equal_stacks import new_folder, redis_url, store_url
+from benchmarks.support.transfer_ranks import NETS, PHASES, RankResult, RankTask, answer, run_rank
 from harness.benchmark import Benchmark
 from harness.errors import RefusedError, WrongResultError
 from harness.records import Param

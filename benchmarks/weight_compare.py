@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from benchmarks.common import COLD, Tensors, return_free_memory
-from benchmarks.named_params import NamedParams
+from benchmarks.support.common import COLD, Tensors, return_free_memory
+from benchmarks.support.named_params import NamedParams
 from harness.benchmark import data_dir
 from harness.errors import RefusedError, WrongResultError
 from harness.records import Param

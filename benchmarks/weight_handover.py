@@ -13,10 +13,10 @@ from multiprocessing.shared_memory import SharedMemory
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Final, NamedTuple
 
-from benchmarks.common import bytes_of, process_folder
-from benchmarks.equal_stacks import MIB, equal_stack, random_model
-from benchmarks.handover_consumer import Model, byte_view, consume, segment_views
-from benchmarks.loaders import loader
+from benchmarks.support.common import bytes_of, process_folder
+from benchmarks.support.equal_stacks import MIB, equal_stack, random_model
+from benchmarks.support.handover_consumer import Model, byte_view, consume, segment_views
+from benchmarks.support.loaders import loader
 from harness.benchmark import Benchmark
 from harness.errors import RefusedError, WrongResultError
 from harness.records import Param

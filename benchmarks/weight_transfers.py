@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
-from benchmarks.common import bytes_of, poison, require_equal
-from benchmarks.equal_stacks import (
+from benchmarks.support.common import bytes_of, poison, require_equal
+from benchmarks.support.equal_stacks import (
     MIB,
     bytes_at,
     equal_stack,

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import torch
 from bench_core.data import DataRecipe, SearchData
 from bench_core.model_search.batches import Batch
 from bench_core.model_search.candidates import Candidates
+from bench_core.model_search.environment import exact
 from bench_core.model_search.errors import SearchError
 from bench_core.model_search.features import FeatureStore
 from bench_core.model_search.loading import BlockLoader
@@ -45,6 +47,12 @@ class Context:
     """Of the distributed engine."""
     ray_address: str | None = None
     """Of a running Ray; None: the one that is in use, or one of this machine."""
+
+    @contextlib.contextmanager
+    def computing(self) -> Iterator[None]:
+        """Run blocks inside: their time is that of inference, and nothing is kept for gradients."""
+        with self.meter.phase("inference"), torch.inference_mode(), exact(self.device):
+            yield
 
     def put(self, models: tuple[int, ...], batch: Batch, output: Activation) -> None:
         """Keep a chain's output as the features of the models that end there."""

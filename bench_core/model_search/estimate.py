@@ -9,7 +9,6 @@ from bench_core.model_search.batches import batches_of
 from bench_core.model_search.candidates import Candidates
 from bench_core.model_search.engines import engine_class
 from bench_core.model_search.halving import Round, plan_rounds
-from bench_core.model_search.memory import default_budget
 from bench_core.model_search.plan import Plan, plan_round
 from bench_core.model_search.planning import ExecutionTree, PrefixTree
 from bench_core.model_search.rates import BlockRates, distinct_runs
@@ -78,7 +77,7 @@ def _first_plan(
         batches_of(rounds[0], n_test, size),
         candidates.input_bytes,
         max(len(batch) for round_ in rounds for batch in batches_of(round_, n_test, size)),
-        default_budget() if settings.budget is None else settings.budget,
+        settings.bytes_each(),
         {},
     )
 

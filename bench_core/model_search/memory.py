@@ -6,13 +6,16 @@ import os
 from pathlib import Path
 from typing import Final
 
+import torch
+
 _SHARE: Final = 0.6
 """Of what is available: the rest is for features, the library's own buffers, and others."""
 
 
-def default_budget() -> int:
-    """Return a share of the memory that is available now, in bytes."""
-    return int(_available() * _SHARE)
+def default_budget(device: torch.device) -> int:
+    """Return a share of the memory that is available now where blocks are computed, in bytes."""
+    free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else _available()
+    return int(free * _SHARE)
 
 
 def _available() -> int:

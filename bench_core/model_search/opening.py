@@ -20,7 +20,6 @@ from bench_core.model_search.features import DiskFeatures, FeatureStore, MemoryF
 from bench_core.model_search.halving import plan_rounds
 from bench_core.model_search.journal import Journal
 from bench_core.model_search.loading import BlockLoader
-from bench_core.model_search.memory import default_budget
 from bench_core.model_search.meter import Meter
 from bench_core.model_search.settings import Settings
 from bench_core.snapshots import SnapshotStore
@@ -56,7 +55,7 @@ def opened_context(
             features=_features(stack, data, chosen, journal, meter),
             meter=meter,
             device=device,
-            budget=default_budget() // chosen.workers if chosen.budget is None else chosen.budget,
+            budget=chosen.bytes_each(),
             largest_batch=_largest_batch(len(candidates), data, chosen),
             num_workers=chosen.num_workers,
             whole_models=Path(whole_models or store.folder / "whole"),

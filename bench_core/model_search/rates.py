@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from bench_core.model_search.candidates import Candidates
+from bench_core.model_search.environment import exact
 from bench_core.models.chains import Activation, BlockSpec, block_module, initialised
 from bench_core.models.chains.resources import BlockResources, ItemShape, ItemShapes
 
@@ -86,7 +87,7 @@ def block_seconds(
     device = torch.device(device)
     module = block_module(spec, initialised(spec, 0)).to(device)
     given = random_batch(inputs, batch_size, device)
-    with torch.inference_mode():
+    with torch.inference_mode(), exact(device):
         _once(module, given, device)
         return min(_once(module, given, device) for _ in range(repeats))
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import torch
+
 from bench_core.model_search.engines import engine_class
 from bench_core.model_search.errors import SearchError
 from bench_core.model_search.halving import Halving
+from bench_core.model_search.memory import default_budget
 from bench_core.model_search.proxies import Proxy
 from bench_core.model_search.proxies import get as get_proxy
 
@@ -51,6 +54,12 @@ class Settings:
         """Successive halving, or None where every model is scored by all items."""
         halves = engine_class(self.engine).halves if self.halve is None else self.halve
         return Halving(self.factor, self.winners, self.paper_exact) if halves else None
+
+    def bytes_each(self) -> int:
+        """Return what each worker may take for blocks and intermediate results, as of now."""
+        if self.budget is not None:
+            return self.budget
+        return default_budget(torch.device(self.device)) // self.workers
 
     def check(self) -> None:
         """Raise where a setting means nothing.

@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-import torch
 from torch import nn
 
 from bench_core.model_search.batches import Batch, LaterRound
@@ -171,7 +170,7 @@ class WorkAhead:
         if module is None:
             return False
         last = walk.done[-1] if walk.done else ROOT
-        with meter.phase("inference"), torch.inference_mode():
+        with self._context.computing():
             output = module(walk.kept[last])
         meter.count("block_executions")
         meter.count("item_blocks", len(walk.batch))

@@ -15,12 +15,13 @@ import torch
 
 from bench_core.errors import MissingExtraError
 from bench_core.formats.safetensors_file import SafetensorsMmap
-from benchmarks import common, layer_loading, loaders, storage_writes
+from benchmarks import layer_loading, storage_writes
 from benchmarks.background_writes import AsyncSave
 from benchmarks.first_use import FirstForward, embeddings
 from benchmarks.instrument import CacheDrop
 from benchmarks.layer_loading import ModelSwitching, OneLayer, Scattered, WholeModel
-from benchmarks.loaders import FormatLoader
+from benchmarks.support import common, loaders
+from benchmarks.support.loaders import FormatLoader
 from harness import cache
 from harness.benchmark import Benchmark
 from harness.errors import WrongResultError
@@ -294,7 +295,7 @@ def test_the_folder_of_a_process_goes_with_it_and_that_of_a_dead_one_with_the_ne
 ) -> None:
     script = (
         "import os, signal, sys\n"
-        "from benchmarks.common import process_folder\n"
+        "from benchmarks.support.common import process_folder\n"
         "(process_folder() / 'file').write_text('x')\n"
         "print(process_folder(), flush=True)\n"
         "if sys.argv[1] == 'dies':\n    os.kill(os.getpid(), signal.SIGKILL)\n"

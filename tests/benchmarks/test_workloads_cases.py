@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-import benchmarks.common
+import benchmarks.support.common
 from bench_core import formats
-from benchmarks.common import READERS, WRITERS
+from benchmarks.support.common import READERS, WRITERS
 from harness import discovery
 from harness.benchmark import Benchmark
 from harness.discovery import Case
@@ -179,8 +179,8 @@ def test_samples_reach_the_file_of_the_environment(
 
 
 def test_names_of_open_parameters_are_checked() -> None:
-    checked = set(benchmarks.common._CHECKS)
-    assert checked == set(benchmarks.common.ModelBenchmark.open_params)
+    checked = set(benchmarks.support.common._CHECKS)
+    assert checked == set(benchmarks.support.common.ModelBenchmark.open_params)
     known = {
         "cache": "cold_host",
         "durability": "fsync",
@@ -190,7 +190,7 @@ def test_names_of_open_parameters_are_checked() -> None:
         "selector": "random_7",
     }
     for name, value in known.items():
-        benchmarks.common.ModelBenchmark.check_param(name, value)
+        benchmarks.support.common.ModelBenchmark.check_param(name, value)
     for name, value in itertools.product(known, ["nonsense"]):
         with pytest.raises(discovery.InputError, match="nonsense"):
-            benchmarks.common.ModelBenchmark.check_param(name, value)
+            benchmarks.support.common.ModelBenchmark.check_param(name, value)

@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from bench_core.models.chains import run_chain
-from benchmarks import chain_inputs, loading_items
-from benchmarks.batch_limit import BatchLimit
 from benchmarks.data_loading import LOADERS, WITHOUT_WORKERS, DataLoading, WorkersAndBatchSize
 from benchmarks.inference import InferenceBySize, LargestBatch, require_alike
-from benchmarks.loading_items import KINDS, Items, data_set, expected_item, item_files
+from benchmarks.support import chain_inputs, loading_items
+from benchmarks.support.batch_limit import BatchLimit
+from benchmarks.support.loading_items import KINDS, Items, data_set, expected_item, item_files
 from harness.errors import InputError, WrongResultError
 from harness.limits import Limits
 from harness.records import Record

@@ -14,7 +14,7 @@ from benchmarks import branches, chain_forms
 from benchmarks.branches import BranchBytes, IoOrCompute, blocks_while_reading
 from benchmarks.chain_forms import LibraryOrChain
 from benchmarks.merged_models import InTurnOrMerged, MergeModels, NativelyOrMerged
-from benchmarks.models_in_memory import models_with_heads
+from benchmarks.support.models_in_memory import models_with_heads
 from harness.errors import InputError
 from harness.limits import Limits
 from harness.records import Record

@@ -10,12 +10,12 @@ import pytest
 from bench_core import models
 from bench_core.storage_writes.round_trip import with_adam_state
 from benchmarks.background_writes import AsyncSave
-from benchmarks.common import bytes_of
 from benchmarks.first_use import FirstForward
 from benchmarks.gpu_synchronisation import Copies
 from benchmarks.layer_loading import OneLayer, Subset
 from benchmarks.parallel_writes import ConcurrentWriters, Wallclock
 from benchmarks.storage_writes import RoundTrip
+from benchmarks.support.common import bytes_of
 from harness.benchmark import Benchmark
 
 KIB, MIB = 1 << 10, 1 << 20

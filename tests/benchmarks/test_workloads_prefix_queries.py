@@ -14,10 +14,10 @@ from bench_core.weight_transfer.prefix_index import PrefixIndex
 from benchmarks import layer_names, mpi_queries
 from benchmarks.layer_names import LayerNames
 from benchmarks.mpi_queries import MpiQuery
-from benchmarks.prefix_populations import StoredNames
 from benchmarks.prefix_queries import CONTENDERS, ConcurrentReaders, PrefixQuery
-from benchmarks.prefix_readers import read_at_once
-from benchmarks.query_times import latencies, timed
+from benchmarks.support.prefix_populations import StoredNames
+from benchmarks.support.prefix_readers import read_at_once
+from benchmarks.support.query_times import latencies, timed
 from harness.errors import HarnessError, InputError
 from harness.records import Record
 

@@ -7,17 +7,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from bench_core.model_search import SearchResult
 from bench_core.model_search.proxies import Features, Score, Task
 from bench_core.model_search.proxies.linear import Linear
 from benchmarks.block_store import WAYS, BlockStoreLoad
-from benchmarks.common import Tensors
-from benchmarks.loaders import FormatLoader
 from benchmarks.model_search import CombinedSearch, MemoryLimit, Search
-from benchmarks.model_sets import search_data
 from benchmarks.proxy_scores import PROXIES, ProxyScores
-from benchmarks.search_base import HALVING, SearchBenchmark
+from benchmarks.support.common import Tensors
+from benchmarks.support.loaders import FormatLoader
+from benchmarks.support.model_sets import search_data
+from benchmarks.support.search_base import HALVING, SearchBenchmark
 from harness.errors import InputError
 from harness.limits import Limits
 from harness.records import Record
@@ -31,8 +32,10 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "data"
 
 
-def search(engine: str, architecture: str = "mlp_tiny", items: int = 100) -> Record:
-    values = (engine, "TOP_LAYERS", architecture, 5, items, 32, "warm", "embedded")
+def search(
+    engine: str, architecture: str = "mlp_tiny", items: int = 100, device: str = "cpu"
+) -> Record:
+    values = (engine, "TOP_LAYERS", architecture, 5, items, 32, "warm", "embedded", device)
     return Search().sample("time_search", *values)
 
 
@@ -79,16 +82,47 @@ def test_one_other_score_fails_a_search(monkeypatch: pytest.MonkeyPatch) -> None
     assert record.reason == "shared gives other scores than the engine before it"
 
 
+def test_a_search_on_a_gpu_is_refused_where_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    record = search("shared", device="cuda")
+    assert (record.status, record.value) == ("skipped", None)
+    assert record.reason == "no CUDA device is available to torch here"
+
+
+@pytest.mark.parametrize(("turn", "status"), [(False, "ok"), (True, "failed")])
+def test_devices_must_rank_alike(turn: bool, status: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A device stands in whose scores differ a little: that is allowed, another ranking is not."""
+    assert search("shared").status == "ok"
+    check = SearchBenchmark._check_scores
+
+    def on_another(self: SearchBenchmark) -> None:
+        found = self.result
+        last = found.rounds[-1]
+        scores = tuple(dataclasses.replace(s, loss=(s.loss or 0.0) + 1e-6) for s in last.scores)
+        self.result = dataclasses.replace(
+            found,
+            rounds=(*found.rounds[:-1], dataclasses.replace(last, scores=scores)),
+            ranking=found.ranking[::-1] if turn else found.ranking,
+        )
+        self.timer.device = "another"
+        check(self)
+
+    monkeypatch.setattr(SearchBenchmark, "_check_scores", on_another)
+    record = search("shared")
+    assert record.status == status, record.reason
+    assert not turn or record.reason == "shared ranks otherwise on another than elsewhere"
+
+
 def test_a_budget_changes_no_score() -> None:
     for engine in ("alsatian", "shared"):
         for budget in (1, 80):
-            values = (engine, "mlp_tiny", budget, "FIFTY_PERCENT", 5, 100, 32, "warm")
+            values = (engine, "mlp_tiny", budget, "FIFTY_PERCENT", 5, 100, 32, "warm", "cpu")
             record = MemoryLimit().sample("time_search", *values)
             assert (record.status, record.reason) == ("ok", None)
 
 
 def test_sets_of_several_architectures_are_searched_as_one() -> None:
-    values = ("shared", "mlp_tiny+mlp_deep", "TOP_LAYERS", 2, 100, 32, "warm")
+    values = ("shared", "mlp_tiny+mlp_deep", "TOP_LAYERS", 2, 100, 32, "warm", "cpu")
     record = CombinedSearch().sample("time_search", *values)
     assert (record.status, record.reason) == ("ok", None)
     ranked = record.extra["ranking"]
@@ -97,7 +131,7 @@ def test_sets_of_several_architectures_are_searched_as_one() -> None:
 
 def test_the_ideal_of_a_cold_search_is_no_less_than_its_bytes_at_the_limit() -> None:
     benchmark = Search()
-    values = ("shared", "TOP_LAYERS", "mlp_tiny", 5, 100, 32, "cold_file", "embedded")
+    values = ("shared", "TOP_LAYERS", "mlp_tiny", 5, 100, 32, "cold_file", "embedded", "cpu")
     benchmark.prepare(*values)
     benchmark.time_search(*values)
     distinct, proxy = benchmark._distinct_bytes(), benchmark.result.work.seconds["proxy_score"]

@@ -18,9 +18,9 @@ from bench_core.weight_transfer.store import LayerStore
 from bench_core.weight_transfer.stores.memory import MemoryShard
 from benchmarks import populations
 from benchmarks.birthday_estimates import EvolvedPopulation, RandomPopulation
-from benchmarks.layer_stores import ENGINES, Lines
 from benchmarks.populations import Evolve, Generate, Materialise
 from benchmarks.store_metadata import PUTS, QUESTIONS, Lineage, OpenStore, PutMeta, StoreQuery
+from benchmarks.support.layer_stores import ENGINES, Lines
 from harness.errors import InputError
 from harness.limits import Limits
 from harness.records import Record

@@ -23,7 +23,7 @@ from benchmarks.fine_tuning import (
     trained_blocks,
 )
 from benchmarks.fine_tuning import WAYS as TUNING_WAYS
-from benchmarks.training_base import training_flops
+from benchmarks.support.training_base import training_flops
 from benchmarks.weight_compare import WAYS, WeightCompare
 from harness.errors import InputError, RefusedError
 from harness.limits import Limits

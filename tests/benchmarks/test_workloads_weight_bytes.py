@@ -15,19 +15,19 @@ from bench_core.weight_transfer import LayerStore, Match, Network, sequential
 from bench_core.weight_transfer.layers import dense
 from bench_core.weight_transfer.stores import MemoryShard
 from benchmarks import stored_transfers, weight_transfers
-from benchmarks.equal_stacks import bytes_at, equal_stack, random_model, stack_width
-from benchmarks.evolved_members import check_space, evolved, scaled_space
 from benchmarks.frozen_training import FreezeGain, FrozenStep, frozen_network, saved_bytes
 from benchmarks.incremental_puts import (
     PLACES,
     ChildWrite,
     changed_positions,
 )
-from benchmarks.loaders import FormatLoader
 from benchmarks.population_writes import PopulationWrite
 from benchmarks.put_scaling import PutScaling, TinyPut, fitted
 from benchmarks.retirement import RetireUnderLoad
 from benchmarks.stored_transfers import StoredTransfer, put_generations
+from benchmarks.support.equal_stacks import bytes_at, equal_stack, random_model, stack_width
+from benchmarks.support.evolved_members import check_space, evolved, scaled_space
+from benchmarks.support.loaders import FormatLoader
 from benchmarks.weight_transfers import InMemoryTransfer
 from harness.benchmark import OPERATION, Benchmark
 from harness.errors import InputError, RefusedError

@@ -13,8 +13,8 @@ import torch
 
 from bench_core.weight_transfer.methods import StoreMethod
 from benchmarks import weight_handover
+from benchmarks.support.transfer_ranks import PHASES, RankTask, drawn_net, run_rank
 from benchmarks.transfer_methods import METHODS, TransferCost, run_ranks
-from benchmarks.transfer_ranks import PHASES, RankTask, drawn_net, run_rank
 from benchmarks.weight_handover import FILES, WAYS, Handover
 from harness.errors import WrongResultError
 from harness.records import Record

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Protocol
 
-import torch
 from torch import nn
 
 from bench_core.data import Inputs
@@ -53,7 +52,7 @@ def run_unit(
             output = next(inputs) if unit.parent < 0 else results.get(unit.parent, batch)
         for position in range(n_done, n_blocks):
             module = modules[position]
-            with context.meter.phase("inference"), torch.inference_mode():
+            with context.computing():
                 output = module(output)
         context.meter.count("block_executions", n_blocks - n_done)
         context.meter.count("item_blocks", (n_blocks - n_done) * len(batch))

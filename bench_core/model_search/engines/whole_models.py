@@ -42,7 +42,7 @@ class WholeModels(Engine):
         context = self.context
         for batch in batches:
             given = next(inputs)
-            with context.meter.phase("inference"), torch.inference_mode():
+            with context.computing():
                 features = run_chain(modules, given)
             context.meter.count("block_executions", len(modules))
             context.meter.count("item_blocks", len(modules) * len(batch))

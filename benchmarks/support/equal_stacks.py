@@ -9,8 +9,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from benchmarks.common import process_folder
-from benchmarks.loaders import redis_address
+from benchmarks.support.common import process_folder
+from benchmarks.support.loaders import redis_address
 from harness.errors import RefusedError
 
 if TYPE_CHECKING:

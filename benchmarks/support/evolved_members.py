@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from benchmarks.equal_stacks import names_of
+from benchmarks.support.equal_stacks import names_of
 from harness.errors import InputError, RefusedError
 
 if TYPE_CHECKING:

@@ -19,13 +19,13 @@ from pathlib import Path
 from threading import Timer
 from typing import TYPE_CHECKING, Any, Final
 
-from benchmarks.query_times import timed
+from benchmarks.support.query_times import timed
 from harness.errors import HarnessError
 
 if TYPE_CHECKING:
-    from benchmarks.prefix_populations import StoredNames
+    from benchmarks.support.prefix_populations import StoredNames
 
-ROOT: Final = Path(__file__).parents[1]
+ROOT: Final = Path(__file__).parents[2]
 READY: Final = "ready"
 
 
@@ -105,8 +105,8 @@ def main(arguments: Sequence[str]) -> None:
 
 def _prepared(task: dict[str, Any]) -> tuple[Any, list[Any]]:
     """Return what answers a reader's queries, and the queries."""
-    from benchmarks.prefix_populations import QUERIES, StoredNames
-    from benchmarks.redis_names import opened_scan
+    from benchmarks.support.prefix_populations import QUERIES, StoredNames
+    from benchmarks.support.redis_names import opened_scan
 
     stored = StoredNames(*task["stored"])
     children = stored.queries(task["match"], min(QUERIES, task["queries"]))
@@ -120,7 +120,7 @@ def _prepared(task: dict[str, Any]) -> tuple[Any, list[Any]]:
 def _reader(task: dict[str, Any], timeout: float) -> Iterator[subprocess.Popen[str]]:
     path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
     process = subprocess.Popen(
-        [sys.executable, "-m", "benchmarks.prefix_readers", json.dumps(task)],
+        [sys.executable, "-m", "benchmarks.support.prefix_readers", json.dumps(task)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

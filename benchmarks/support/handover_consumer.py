@@ -76,7 +76,7 @@ def _prepared(model: Model, streams: Mapping[str, Connection]) -> Callable[[], T
     """Return what takes a model, with all libraries imported and memory made that it fills."""
     import torch
 
-    from benchmarks.loaders import loader
+    from benchmarks.support.loaders import loader
 
     if model.way in streams:
         places = {name: torch.ones(shape) for name, shape in model.shapes.items()}
@@ -94,7 +94,7 @@ def _from_stream(stream: Connection, places: dict[str, torch.Tensor]) -> Taken:
 
 
 def _from_memory(model: Model) -> Taken:
-    from benchmarks.loaders import read_through
+    from benchmarks.support.loaders import read_through
 
     segment = SharedMemory(model.where)
     found = segment_views(segment, model.shapes)

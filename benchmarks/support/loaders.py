@@ -20,7 +20,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from benchmarks.common import COLD, Tensors, process_folder
+from benchmarks.support.common import COLD, Tensors, process_folder
 from harness.errors import RefusedError
 
 if TYPE_CHECKING:

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from benchmarks.common import COLD
-from benchmarks.model_sets import ModelSet, search_data
-from benchmarks.named_params import NamedParams
+from benchmarks.support.common import COLD, require_cuda
+from benchmarks.support.model_sets import ModelSet, search_data
+from benchmarks.support.named_params import NamedParams
 from harness.errors import WrongResultError
 
 if TYPE_CHECKING:
@@ -28,8 +28,8 @@ class SearchBenchmark(NamedParams):
     Published engines follow the published halving, its last round included; ours ends when nothing
     can be decided any more. Features of Base and SHiFT go through files. What is checked: all
     engines that follow the same halving find the same winner and give the same scores, bit for bit,
-    in the rounds that decide. Base scores every model by all items, which may prefer another one;
-    the record's extra names each engine's winner.
+    in the rounds that decide; and on every device they rank alike. Base scores every model by all
+    items, which may prefer another one; the record's extra names each engine's winner.
 
     Ideal: the slower of the distinct blocks' time (each batch through each distinct prefix of
     blocks, at the rate that the block reaches alone on this machine, measured before) and the
@@ -42,6 +42,7 @@ class SearchBenchmark(NamedParams):
         "architecture",
         "cache",
         "data",
+        "device",
         "distribution",
         "engine",
     )
@@ -52,10 +53,20 @@ class SearchBenchmark(NamedParams):
     budget: int | None = None
 
     def prepare_search(
-        self, models: ModelSet, items: int, size: int, engine: str, cache: str, data: str
+        self,
+        models: ModelSet,
+        items: int,
+        size: int,
+        engine: str,
+        cache: str,
+        data: str,
+        device: str,
     ) -> None:
         """Make data, whole models and rates, all of which are kept for the next samples."""
+        if device != "cpu":
+            require_cuda()
         self.models, self.engine, self.cache = models, engine, cache
+        self.timer.device = device
         snapshots = [models.store.snapshot(name) for name in models.names]
         taken = snapshots[0].input
         self.snapshots = snapshots
@@ -64,7 +75,7 @@ class SearchBenchmark(NamedParams):
             lambda: search_data(taken, items, size, data),
         )
         self.case = (str(models.store.folder), tuple(models.names), items, size, data)
-        self.candidates, self.rates = self.cached(("rates", *self.case), self._rates)
+        self.candidates, self.rates = self.cached(("rates", device, *self.case), self._rates)
         if engine in ("base", "shift"):
             for name, path in zip(models.names, self._whole_files(), strict=True):
                 models.store.export(name, path)
@@ -82,6 +93,7 @@ class SearchBenchmark(NamedParams):
             budget=self.budget,
             paper_exact=self.engine in PUBLISHED,
             seed=self.seed,
+            device=self.timer.device,
         )
 
     def files(self) -> Sequence[Path]:
@@ -104,12 +116,7 @@ class SearchBenchmark(NamedParams):
         return max(compute, read if is_cold and read is not None else 0.0) + proxy
 
     def verify(self) -> None:
-        table = [row for found in self._deciding(self.result) for row in _rows(found)]
-        halves = self.engine in HALVING
-        found = (table, self.result.best)
-        expected = self.cached(("table", halves, self.seed, *self.case), lambda: found)
-        if found != expected:
-            raise WrongResultError(f"{self.engine} gives other scores than the engine before it")
+        self._check_scores()
         work = self.result.work
         self.note(
             phases=dict(work.seconds),
@@ -122,6 +129,17 @@ class SearchBenchmark(NamedParams):
             **work.counts,
         )
 
+    def _check_scores(self) -> None:
+        device, case = self.timer.device, (self.engine in HALVING, self.seed, *self.case)
+        table = [row for found in self._deciding(self.result) for row in _rows(found)]
+        found = (table, self.result.best)
+        if self.cached(("table", device, *case), lambda: found) != found:
+            raise WrongResultError(f"{self.engine} gives other scores than the engine before it")
+        # Other devices sum in another order: their scores may differ, the ranking must not.
+        ranked = [item.name for item in self.result.ranking]
+        if self.cached(("ranking", *case), lambda: ranked) != ranked:
+            raise WrongResultError(f"{self.engine} ranks otherwise on {device} than elsewhere")
+
     def _deciding(self, result: SearchResult) -> list[Any]:
         """Return the rounds that tell models apart."""
         return [found for found in result.rounds if len(found.scores) > 1]
@@ -133,7 +151,8 @@ class SearchBenchmark(NamedParams):
 
         candidates = Candidates.of(self.snapshots, self.data)
         shapes = input_shapes(self.data.train.kind, self.data.train.shape)
-        return candidates, measure_blocks(candidates, shapes, BATCH_SIZE, repeats=3)
+        device = self.timer.device
+        return candidates, measure_blocks(candidates, shapes, BATCH_SIZE, device, repeats=3)
 
     def _blocks(self) -> dict[str, Any]:
         return {block.key: block for snapshot in self.snapshots for block in snapshot.blocks}

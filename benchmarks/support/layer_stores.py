@@ -6,7 +6,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from benchmarks.common import process_folder
+from benchmarks.support.common import process_folder
 
 if TYPE_CHECKING:
     import torch
@@ -128,7 +128,7 @@ def new_shard(engine: str, folder: Path) -> Shard:
     """Open the shard of an engine of `ENGINES`, or make it, in ``folder`` or under its name."""
     from bench_core.weight_transfer import stores
     from bench_core.weight_transfer.stores.redis_shard import RedisShard
-    from benchmarks.loaders import RedisLoader
+    from benchmarks.support.loaders import RedisLoader
 
     if engine == "memory":
         return stores.MemoryShard()

@@ -55,7 +55,7 @@ READERS: Final = (
     "tensorstore",
     "redis",
 )
-"""Every format that reads in a way of its own, and `auto`: see `benchmarks.loaders`."""
+"""Every format that reads in a way of its own, and `auto`: see `benchmarks.support.loaders`."""
 
 COLD: Final = ("cold_file", "cold_host")
 

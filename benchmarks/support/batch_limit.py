@@ -123,7 +123,7 @@ class _Limited:
     def __init__(self, architecture: str, size: int, nbytes: int, device: str) -> None:
         from bench_core.models import chain
         from bench_core.models.chains import block_module, initialised
-        from benchmarks.chain_inputs import item_shapes
+        from benchmarks.support.chain_inputs import item_shapes
 
         found = chain(architecture)
         self._shapes, self._device = item_shapes(found, size), device
@@ -157,7 +157,7 @@ class _Limited:
 
     def _compute(self, items: int) -> None:
         from bench_core.model_search.rates import random_batch
-        from benchmarks.chain_inputs import forward_chain
+        from benchmarks.support.chain_inputs import forward_chain
 
         forward_chain(self._modules, random_batch(self._shapes, items, self._device))
 
@@ -199,7 +199,7 @@ def _free(device: str) -> None:
 
         torch.cuda.empty_cache()
     else:
-        from benchmarks.common import return_free_memory
+        from benchmarks.support.common import return_free_memory
 
         return_free_memory()
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
-from benchmarks.model_sets import check_source
+from benchmarks.support.model_sets import check_source
 from harness.benchmark import Benchmark
 from harness.errors import InputError
 from harness.records import Param
+
+DEVICES: Final = ("cpu", "cuda")
 
 
 class NamedParams(Benchmark):
@@ -17,6 +19,17 @@ class NamedParams(Benchmark):
     def check_param(cls, name: str, value: Param) -> None:
         """Raise where an experiment names something that does not exist."""
         check_names(name, value)
+
+
+def check_device(name: str) -> str:
+    """Return the name of a device.
+
+    Raises:
+        ValueError: it is neither the processor nor a CUDA device.
+    """
+    if name not in DEVICES:
+        raise ValueError(f"unknown device {name!r}; expected one of {', '.join(DEVICES)}")
+    return name
 
 
 def check_names(name: str, value: Param) -> None:
@@ -39,6 +52,7 @@ def check_names(name: str, value: Param) -> None:
         "cache": parse_state,
         "distribution": distribution_name,
         "data": check_source,
+        "device": check_device,
     }
     try:
         checks[name](str(value))

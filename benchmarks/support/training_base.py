@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from benchmarks.common import require_cuda
-from benchmarks.model_sets import BASE_EPOCHS, has_trained_base, search_data, sets_folder
-from benchmarks.named_params import NamedParams
+from benchmarks.support.common import require_cuda
+from benchmarks.support.model_sets import BASE_EPOCHS, has_trained_base, search_data, sets_folder
+from benchmarks.support.named_params import NamedParams
 from harness.errors import WrongResultError
 
 if TYPE_CHECKING:
@@ -130,7 +130,7 @@ def start(chain: ChainSpec, seed: int) -> list[Mapping[str, torch.Tensor]]:
 def block_flops(chain: ChainSpec, size: int) -> list[int]:
     """Return the floating-point operations of each block's forward pass over one item."""
     from bench_core.models.chains.resources import chain_resources
-    from benchmarks.chain_inputs import item_shapes
+    from benchmarks.support.chain_inputs import item_shapes
 
     return [needs.flops for needs in chain_resources(chain.blocks, item_shapes(chain, size))]
 

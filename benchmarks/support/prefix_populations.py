@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from bench_core.weight_transfer.prefix import Match
     from bench_core.weight_transfer.prefix_index import PrefixIndex
     from bench_core.weight_transfer.spaces.base import Archs, SearchSpace
-    from benchmarks.redis_names import RedisNames
+    from benchmarks.support.redis_names import RedisNames
 
 SPACES: Final = {"chain": "feed-forward", "skip": "dense-skip"}
 """Kinds of stored models, and the search space that they come from."""
@@ -62,7 +62,7 @@ class StoredNames:
     @functools.cached_property
     def redis(self) -> RedisNames:
         """The names of all models in the Redis server of this process."""
-        from benchmarks.redis_names import RedisNames
+        from benchmarks.support.redis_names import RedisNames
 
         return RedisNames(self.names)
 

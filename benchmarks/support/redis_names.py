@@ -6,7 +6,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from benchmarks.common import process_folder
+from benchmarks.support.common import process_folder
 
 if TYPE_CHECKING:
     from bench_core.weight_transfer.methods.redis_scan import RedisScan
@@ -25,7 +25,7 @@ class RedisNames:
             UnsupportedError: there is no Redis server.
             MissingExtraError: redis is not installed.
         """
-        from benchmarks.loaders import RedisLoader
+        from benchmarks.support.loaders import RedisLoader
 
         self.folder = Path(tempfile.mkdtemp(prefix="scan-", dir=process_folder()))
         self.address = RedisLoader(durable=False).address

@@ -1,0 +1,1 @@
+"""What the workloads share: contenders, models and data before the clock, the checks after it."""
