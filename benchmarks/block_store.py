@@ -17,7 +17,10 @@ if TYPE_CHECKING:
     from bench_core.snapshots import BlockRef
     from harness.limits import Limits
 
-WAYS: Final = ("store", "torch_blocks", "torch_models")
+STORE: Final = {"store": "auto", "store_populate": "populate"}
+"""Ways to read the store's files, each by a policy of `bench_core.layer_loading`."""
+
+WAYS: Final = (*STORE, "torch_blocks", "torch_models")
 """The store's files; a file of torch for each distinct block; one for each whole model."""
 
 
@@ -31,11 +34,12 @@ class Stored(NamedTuple):
 class BlockStoreLoad(NamedParams):
     """Inside the clock: all files of a set of models are read into fresh memory, one by one.
 
-    ``store`` and ``torch_blocks`` read each distinct block once, in our own format and in torch's;
-    ``torch_models`` reads each model whole, as it is where nothing is shared. All tensors stay
-    until the clock has stopped. What is mapped is read through. Ideal: the bytes of the distinct
-    blocks, for every way: cold, at the probed bandwidth of reads into fresh memory; warm, read but
-    not copied, in half the time of a copy.
+    ``store`` and ``torch_blocks`` read each distinct block once, in our own format and in torch's,
+    ``store_populate`` in the way in which a search reads them; ``torch_models`` reads each model
+    whole, as it is where nothing is shared. All tensors stay until the clock has stopped. What is
+    mapped is read through. Ideal: the bytes of the distinct blocks, for every way: cold, at the
+    probed bandwidth of reads into fresh memory; warm, read but not copied, in half the time of a
+    copy.
     """
 
     params = (WAYS, ("TOP_LAYERS",), ("mlp_tiny", "resnet_tiny"), (8,), CACHES)
@@ -103,8 +107,8 @@ class BlockStoreLoad(NamedParams):
     def _stored(self) -> Stored:
         """Return the files of this way, made where they are missing."""
         store = self.models.store
-        if self.way == "store":
-            return Stored("auto", [store.block_path(ref) for ref in self.distinct])
+        if self.way in STORE:
+            return Stored(STORE[self.way], [store.block_path(ref) for ref in self.distinct])
         if self.way == "torch_blocks":
             return Stored("torch", [self._torch_block(ref) for ref in self.distinct])
         folder = store.folder / "whole"
