@@ -46,7 +46,7 @@ def populate(file: OpenFile, address: int, ranges: Iterable[tuple[int, int]]) ->
         begin, end = part
         _announce(file, begin, end)
         code = _populated(address + begin, end - begin)
-        if code == errno.EINVAL:
+        if code in (errno.EINVAL, errno.EAGAIN):
             _touch(address + begin, end - begin)
         elif code:
             raise _failure(file, begin, code)
@@ -78,7 +78,7 @@ def _populated(address: int, nbytes: int) -> int:
         return errno.EINVAL
     while madvise(address, nbytes, _POPULATE_READ) != 0:
         code = ctypes.get_errno()
-        if code not in (errno.EINTR, errno.EAGAIN):
+        if code != errno.EINTR:
             return code
     return 0
 

@@ -63,7 +63,7 @@ class BlockCache:
 
         Raises:
             BudgetError: a group alone is larger than the budget.
-            UnusableBlockError: a block is damaged or missing; when it is taken.
+            UnusableBlockError: a block is damaged or missing; when it is taken, or the next group.
         """
         sizes = self._sizes | {ref.key: ref.nbytes for group in groups for ref in group}
         refs = {ref.key: ref for group in groups for ref in group}
@@ -75,7 +75,10 @@ class BlockCache:
             coming = [self._start(pool, move, refs, turn) for move in moves]
             for index, (group, loading) in enumerate(zip(keys, coming, strict=True)):
                 turn.begin(index)
-                yield Arriving(self, group, loading, meanwhile)
+                arriving = Arriving(self, group, loading, meanwhile)
+                yield arriving
+                # Also what was not asked for: a later group may count on it.
+                arriving.wait_for_all()
         finally:
             turn.end()
             pool.shutdown(wait=True, cancel_futures=True)
@@ -137,6 +140,11 @@ class Arriving:
         if loading is not None:
             self._cache.wait(loading, self._meanwhile)
         return self._cache[key]
+
+    def wait_for_all(self) -> None:
+        """Wait for the modules that were not asked for."""
+        for loading in self._loading.values():
+            self._cache.wait(loading, self._meanwhile)
 
 
 class _Turn:

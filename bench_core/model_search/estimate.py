@@ -28,7 +28,8 @@ class Estimate:
     """Of all models, as if none shared a block."""
     peak_bytes: int
     """Blocks and intermediate results, as the plan of the first round has it; the largest model
-    for engines that share nothing."""
+    for engines that share nothing. What is done ahead of later rounds may take the rest of the
+    budget."""
     feature_bytes: int
     """Of all features that are kept at once."""
     n_chunks: int

@@ -14,8 +14,14 @@ _SHARE: Final = 0.6
 
 def default_budget(device: torch.device) -> int:
     """Return a share of the memory that is available now where blocks are computed, in bytes."""
-    free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else _available()
+    free = _available_on(device) if device.type == "cuda" else _available()
     return int(free * _SHARE)
+
+
+def _available_on(device: torch.device) -> int:
+    """Return a GPU's free memory: what nobody has, and what torch has in store here."""
+    in_store = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return torch.cuda.mem_get_info(device)[0] + in_store
 
 
 def _available() -> int:

@@ -25,7 +25,9 @@ def test_convolutions_on_a_gpu_are_float32_and_repeatable_while_blocks_run() -> 
 def test_the_default_budget_is_a_share_of_the_device_s_free_memory(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (10_000, 80_000))
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (9_000, 80_000))
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: 1_500)
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device: 500)
     assert Settings(device="cuda").bytes_each() == 6_000
     assert Settings(engine="distributed", device="cuda", workers=2).bytes_each() == 3_000
     assert Settings(device="cuda", budget=7).bytes_each() == 7

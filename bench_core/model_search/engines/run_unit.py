@@ -42,7 +42,8 @@ def run_unit(
         modules: its blocks.
         batches: one after the other.
         results: outputs of the units before it; its own are added.
-        inputs: the inputs of the batches, asked for only where the unit is the first of a model.
+        inputs: the inputs of the batches, asked for only where the unit is the first of a model and
+            nothing of it was done before.
         ahead: what was done before, and is gone on from.
     """
     n_blocks = len(work.blocks(unit))

@@ -83,6 +83,8 @@ class Worker:
     def extract(self, models: Sequence[int], batches: Sequence[Batch]) -> Iterator[Found | Work]:
         """Yield the features of all models for one batch after the other; at last the work.
 
+        Where blocks have to be read the batches go through together, and come at the end.
+
         A worker that takes over after another one died yields the same again, in the same order,
         whatever it has in memory: so what has come back already need not come twice.
         """

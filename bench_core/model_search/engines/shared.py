@@ -54,7 +54,7 @@ class Shared(Engine):
     def extracted(
         self, live: Sequence[int], batches: Sequence[Batch], later: Sequence[LaterRound] = ()
     ) -> Iterator[Batch]:
-        """Do what `extract` does, and yield each batch when its features are there.
+        """Do what `extract` does, and yield each batch when its chunk's features are there.
 
         They come in the order of ``batches`` where no model has features of any of them yet.
         """
