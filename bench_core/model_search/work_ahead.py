@@ -92,13 +92,12 @@ class WorkAhead:
             path = sure_path(self._prefixes, through, max(0, len(live) - round_.n_models))
             if not path:
                 return
-            chain, item_bytes = self._chain_along(path, live), self._item_bytes(path)
+            item_bytes = self._item_bytes(path)
             for batch in round_.batches:
                 room -= max(item_bytes * len(batch), kept[batch])
                 if room < 0:
                     return
-                if not self._context.features.has(chain, batch):  # a journal may have them
-                    self._admit(batch, path)
+                self._admit(batch, path)
 
     def step(self) -> bool:
         """Do the next thing that can be done now; return whether there was one."""
@@ -145,12 +144,6 @@ class WorkAhead:
     def _kept(self, batch: Batch) -> int:
         walk = self._walks.get(batch)
         return 0 if walk is None else walk.nbytes
-
-    def _chain_along(self, path: Sequence[int], live: Sequence[int]) -> str:
-        """Return the chain of a live model that has the whole path."""
-        keys, candidates = tuple(map(self._prefixes.key, path)), self._context.candidates
-        model = next(model for model in live if candidates.keys[model][: len(keys)] == keys)
-        return candidates.chains[model]
 
     def _item_bytes(self, path: Sequence[int]) -> int:
         """Return the most bytes an item that a walk along a path keeps."""

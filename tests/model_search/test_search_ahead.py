@@ -172,6 +172,23 @@ def test_what_a_journal_has_is_not_done_ahead(tmp_path: Path, stop: int) -> None
     assert "item_blocks" not in again.work.counts
 
 
+@pytest.mark.parametrize("left_out", ["m0", "m4", "m8"])
+def test_where_a_journal_has_other_models_nothing_is_done_in_vain(
+    tmp_path: Path, left_out: str
+) -> None:
+    """Their features are there, of later rounds too, and need no common beginning."""
+    store, found = store_of(tmp_path / "store", [*TRUNK, (0, 1, 2, 0)]), items(90)
+    first, then = ([n for n in store.names() if n != out] for out in (left_out, "m9"))
+    counts = []
+    for most in (NEVER, ALWAYS):
+        options = {"batch_size": 8, "journal": tmp_path / f"journal-{most}.sqlite"}
+        search(store, found, names=first, **options)
+        with steps_a_wait(most):
+            result = search(store, found, names=then, **options)
+        counts.append(result.work.counts["item_blocks"])
+    assert counts[0] == counts[1]
+
+
 def test_models_with_a_damaged_block_drop_out_and_the_rest_goes_on(tmp_path: Path) -> None:
     store, found = store_of(tmp_path, TRUNK), items(90)
     damaged = store.snapshot("m8").blocks[-1]

@@ -63,7 +63,9 @@ class Shared(Engine):
         for models, part in self.context.wanted(live, batches).items():
             with self.context.meter.phase("planning"):
                 plan = self._plan(models, part)
-                self._ahead.foresee(live, later if plan.loaded else (), plan.spare_bytes)
+                # Of which a journal has some of this round it may have some of later ones, too.
+                is_sure = plan.loaded and len(models) == len(live)
+                self._ahead.foresee(live, later if is_sure else (), plan.spare_bytes)
             yield from self._run(plan)
 
     def close(self) -> None:
