@@ -18,6 +18,7 @@ import torch
 
 from bench_core.errors import SaveError
 from bench_core.model_search.batches import Batch
+from bench_core.write_ahead import begin_write_ahead
 
 _TABLE: Final = """
 CREATE TABLE IF NOT EXISTS features (
@@ -50,7 +51,7 @@ class Journal:
         except (OSError, sqlite3.Error) as error:
             raise self._failure(error) from error
         try:
-            self._connection.execute("PRAGMA journal_mode = WAL")
+            begin_write_ahead(self._connection, _WAIT_SECONDS)
             self._connection.execute("PRAGMA synchronous = NORMAL")
             with self._connection:
                 self._connection.execute(_TABLE)

@@ -19,6 +19,7 @@ from bench_core.weight_transfer.errors import (
 from bench_core.weight_transfer.graphs import TensorId, split_names
 from bench_core.weight_transfer.records import ModelRecord
 from bench_core.weight_transfer.stores.shard import Change, Hold, TensorsOfOwners, Usage
+from bench_core.write_ahead import begin_write_ahead
 
 _PATIENCE_S: Final = 60.0
 """How long other processes' transactions are waited for."""
@@ -253,7 +254,7 @@ class Ledger:
         connection = sqlite3.connect(
             self._path, timeout=_PATIENCE_S, isolation_level=None, check_same_thread=False
         )
-        connection.execute("PRAGMA journal_mode = WAL")
+        begin_write_ahead(connection, _PATIENCE_S)
         connection.executescript(_SCHEMA)
         return connection
 
