@@ -86,7 +86,7 @@ class WorkAhead:
         if room <= 0 or not later:
             return
         through = self._prefixes.models_through(live)
-        kept = {batch: self._kept(batch) for round_ in later for batch in round_.batches}
+        kept = {batch: self._bytes_of(batch) for round_ in later for batch in round_.batches}
         room += sum(kept.values())
         for round_ in later:
             path = sure_path(self._prefixes, through, max(0, len(live) - round_.n_models))
@@ -141,7 +141,7 @@ class WorkAhead:
         self._open = []
         self.forget(list(self._walks))
 
-    def _kept(self, batch: Batch) -> int:
+    def _bytes_of(self, batch: Batch) -> int:
         walk = self._walks.get(batch)
         return 0 if walk is None else walk.nbytes
 
