@@ -59,7 +59,9 @@ class Context:
         features = features_of(output)
         if features.device.type != "cpu":
             self.meter.count("bytes_from_device", features.nbytes)
-            features = features.cpu()
+            # Which waits for the blocks that were queued.
+            with self.meter.phase("inference"):
+                features = features.cpu()
         self.features.put([(self.candidates.chains[models[0]], batch, features)])
         self.advance(len(models))
 

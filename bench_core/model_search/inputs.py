@@ -10,8 +10,9 @@ import torch
 
 from bench_core.data import Dataset, Inputs, SearchData
 from bench_core.model_search.batches import Batch
+from bench_core.model_search.copy_stream import CopyStream, copy_stream
 from bench_core.model_search.meter import Meter
-from bench_core.models.chains import nbytes_of
+from bench_core.models.chains import nbytes_of, tensors_of
 
 
 class InputFeeder:
@@ -24,7 +25,9 @@ class InputFeeder:
     def __init__(
         self, data: SearchData, device: torch.device, meter: Meter, keep_bytes: int
     ) -> None:
+        """Be ready for the calling thread, which is the one that computes."""
         self._data, self._device, self._meter = data, device, meter
+        self._copies = copy_stream(device)
         self._keep_bytes = keep_bytes
         self._decoded: dict[Batch, Inputs] = {}
 
@@ -75,17 +78,22 @@ class InputFeeder:
 
     def _finished(self, batch: Batch, decoded: Inputs) -> Inputs:
         self._meter.count("inputs_made", len(batch))
-        return to_device(self._dataset(batch).finished(decoded), self._device, self._meter)
+        inputs = self._dataset(batch).finished(decoded)
+        return to_device(inputs, self._device, self._meter, self._copies)
 
     def _dataset(self, batch: Batch) -> Dataset:
         return self._data.train if batch.split == "train" else self._data.test
 
 
-def to_device(inputs: Inputs, device: torch.device, meter: Meter) -> Inputs:
-    """Return the inputs on the device."""
+def to_device(
+    inputs: Inputs, device: torch.device, meter: Meter, copies: CopyStream | None = None
+) -> Inputs:
+    """Return the inputs on the device; they are there when this returns."""
     if device.type == "cpu":
         return inputs
+    copies = copies or CopyStream()
     meter.count("bytes_to_device", nbytes_of(inputs))
-    if isinstance(inputs, tuple):
-        return tuple(tensor.to(device) for tensor in inputs)
-    return inputs.to(device)
+    with copies.copying():
+        moved = tuple(copies.copy(tensor, device) for tensor in tensors_of(inputs))
+    copies.hand_over(moved)
+    return moved if isinstance(inputs, tuple) else moved[0]

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import nn
 
 from bench_core.errors import BenchCoreError, CorruptFileError
 from bench_core.layer_loading import load_timed
+from bench_core.model_search.copy_stream import CopyStream, copy_stream
 from bench_core.model_search.meter import Meter
 from bench_core.models.chains import BlockSpec, Skeletons, block_module
 from bench_core.models.digests import combine, tensor_digest
@@ -42,10 +43,14 @@ class BlockLoader:
     they are touched: computing would wait for the disk."""
     build: Callable[[BlockSpec, Mapping[str, torch.Tensor]], nn.Module] = block_module
     """Makes a module of a block's tensors: anew each time, as unpickling one does."""
+    copies: CopyStream = field(default_factory=CopyStream)
 
-    def with_skeletons(self) -> BlockLoader:
-        """Return a loader that builds each kind of block once; for one thread at a time."""
-        return replace(self, build=Skeletons().block_module)
+    def tuned(self) -> BlockLoader:
+        """Return a loader that builds each kind of block once, and reads beside the computation.
+
+        To be asked for by the thread that computes; its blocks are loaded by one thread at a time.
+        """
+        return replace(self, build=Skeletons().block_module, copies=copy_stream(self.device))
 
     def load(self, ref: BlockRef) -> nn.Module:
         """Read a block; every byte has come when this returns.
@@ -55,8 +60,10 @@ class BlockLoader:
         """
         path = self.store.block_path(ref)
         try:
-            tensors, result = load_timed(path, device=self.device, policy=self.policy)
-            self._check(tensors, ref)
+            with self.copies.copying():
+                tensors, result = load_timed(path, device=self.device, policy=self.policy)
+                self._check(tensors, ref)
+            self.copies.hand_over(tensors.values())
             module = self.build(ref.spec, tensors)
         except (BenchCoreError, FileNotFoundError) as error:
             is_missing = isinstance(error, FileNotFoundError)

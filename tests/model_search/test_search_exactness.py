@@ -261,3 +261,19 @@ def test_cpu_and_cuda_rank_alike(tmp_path: Path) -> None:
             for device in ("cpu", "cuda")
         ]
         assert ranked[0] == ranked[1]
+
+
+@pytest.mark.gpu
+def test_cuda_gives_the_same_bits_for_any_budget(tmp_path: Path) -> None:
+    """Memory of blocks that go is taken by others while the device may still compute with it."""
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA device")
+    store = SnapshotStore(tmp_path)
+    synthetic_set(store, "resnet_tiny", "FIFTY_PERCENT", 12)
+    found = data.load("digits", num_train_items=200, num_test_items=50)
+    largest = max(block.nbytes for model in store.snapshots() for block in model.blocks)
+    free = search(store, found, device="cuda")
+    for budget in (12 * largest, 32 * largest):
+        narrow = search(store, found, device="cuda", budget=budget)
+        assert narrow.table == free.table
+        assert narrow.work.counts["block_loads"] > free.work.counts["block_loads"]

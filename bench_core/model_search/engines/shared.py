@@ -38,7 +38,7 @@ class Shared(Engine):
         self._prefixes = PrefixTree.of(context.candidates.keys)
         # Kept in later rounds, so that none needs more memory at once than the first.
         self._borders = borders_of(self._prefixes)
-        self._cache = BlockCache(context.loader.with_skeletons().load, context.meter)
+        self._cache = BlockCache(context.loader.tuned().load, context.meter)
         self._feeder = InputFeeder(context.data, context.device, context.meter, context.budget)
         self._ahead = WorkAhead(
             context, self._feeder, self._prefixes, self._borders, self._cache.get

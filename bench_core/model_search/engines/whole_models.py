@@ -115,7 +115,7 @@ class TunedBase(WholeModels):
 
     def __init__(self, context: Context) -> None:
         super().__init__(context)
-        self._loader = context.loader.with_skeletons()
+        self._loader = context.loader.tuned()
 
     def extract(
         self, live: Sequence[int], batches: Sequence[Batch], later: Sequence[LaterRound] = ()
