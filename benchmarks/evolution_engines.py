@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from benchmarks.support.common import process_folder
 from harness.benchmark import Benchmark
-from harness.errors import RefusedError, WrongResultError
+from harness.errors import WrongResultError
 
 if TYPE_CHECKING:
     from bench_core.weight_transfer.evolution import Evolution, SearchResult, Setup
@@ -31,15 +31,11 @@ class SearchEngine(Benchmark):
     folder: Path | None = None
 
     def prepare(self, engine: str, candidates: int, workers: int) -> None:
-        from bench_core.errors import MissingExtraError
         from bench_core.optional import require
         from bench_core.weight_transfer.evolution import Evolution
 
         if engine == "ray":
-            try:
-                require("ray", "ray")
-            except MissingExtraError as error:
-                raise RefusedError(str(error)) from error
+            require("ray", "ray")
         self.folder = Path(tempfile.mkdtemp(prefix="engines-", dir=process_folder()))
         self.settings = Evolution(
             candidates=candidates,

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from harness.limits import Limits
 
 PUBLISHED = ("base", "shift", "alsatian")
-HALVING = ("shift", "alsatian", "shared")
+HALVING = ("shift", "alsatian", "shared", "distributed")
 BATCH_SIZE = 32
 SHOWN = 5
 """Places of the ranking that a record holds."""
@@ -51,6 +51,8 @@ class SearchBenchmark(NamedParams):
     engine: str
     cache: str
     budget: int | None = None
+    n_workers: int = 0
+    """Of the engine ``distributed``; 0 for those that compute in this process."""
 
     def prepare_search(
         self,
@@ -63,6 +65,8 @@ class SearchBenchmark(NamedParams):
         device: str,
     ) -> None:
         """Make data, whole models and rates, all of which are kept for the next samples."""
+        import torch
+
         if device != "cpu":
             require_cuda()
         self.models, self.engine, self.cache = models, engine, cache
@@ -74,7 +78,9 @@ class SearchBenchmark(NamedParams):
             ("search data", taken, items, size, data),
             lambda: search_data(taken, items, size, data),
         )
-        self.case = (str(models.store.folder), tuple(models.names), items, size, data)
+        # The bits of scores depend on the number of threads.
+        threads = torch.get_num_threads()
+        self.case = (str(models.store.folder), tuple(models.names), items, size, data, threads)
         self.candidates, self.rates = self.cached(("rates", device, *self.case), self._rates)
         if engine in ("base", "shift"):
             for name, path in zip(models.names, self._whole_files(), strict=True):
@@ -94,6 +100,7 @@ class SearchBenchmark(NamedParams):
             paper_exact=self.engine in PUBLISHED,
             seed=self.seed,
             device=self.timer.device,
+            workers=max(1, self.n_workers),
         )
 
     def files(self) -> Sequence[Path]:
@@ -113,6 +120,7 @@ class SearchBenchmark(NamedParams):
         read = limits.seconds("sequential_read", self._distinct_bytes())
         is_cold = self.cache in COLD and read is not None
         proxy = float(self.result.work.seconds["proxy_score"])
+        compute /= max(1, self.n_workers)
         return max(compute, read if is_cold and read is not None else 0.0) + proxy
 
     def verify(self) -> None:
