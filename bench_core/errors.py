@@ -38,7 +38,10 @@ class UnsupportedError(BenchCoreError, NotImplementedError):
 
 
 class SaveError(BenchCoreError, OSError):
-    """A write could not be completed; the previous file, if any, is untouched."""
+    """A write could not be completed; the previous file, if any, is untouched.
+
+    Unless the text says that the new one was written: what failed came after it was in its place.
+    """
 
 
 def nearest(name: str, candidates: Iterable[str]) -> str:

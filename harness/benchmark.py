@@ -26,9 +26,11 @@ from harness.sample import (
     Sample,
     asked_for,
     collect_garbage,
+    finite,
     named,
     one_line,
     proof,
+    reasons,
     remembered,
     require_proof,
 )
@@ -51,11 +53,11 @@ class Benchmark:
     One sample is: `prepare`, garbage collected, cache state made, counters, device sync, clock,
     the method, device sync, clock, counters, `verify`, cold proved, `clean`. Every sample leaves a
     record, whatever its status, in `records` and in the file that ``BENCH_CORE_SAMPLES`` names. A
-    sample with a wrong answer, or one that is not proved cold, then raises: asv and pytest count
-    the case as failed, and no average ever contains it.
+    sample with a wrong answer, one that is not proved cold, or one that is not cleaned up then
+    raises: asv and pytest count the case as failed, and no average ever contains it.
 
     What a method returns is kept in `result` until the sample is over, so that freeing it is never
-    inside the clock. A ``track_`` method returns one number, in `unit`.
+    inside the clock. A ``track_`` method returns one finite number, in `unit`.
 
     Example:
         >>> class Sum(Benchmark):
@@ -146,7 +148,10 @@ class Benchmark:
         """Check the answer, after the clock; raise `WrongResultError` when it is wrong."""
 
     def clean(self) -> None:
-        """Remove what the sample left behind; called after every sample, failed ones too."""
+        """Remove what the sample left behind; called after every sample, failed ones too.
+
+        What it raises makes a failed sample: what is left behind may disturb those that follow.
+        """
 
     # What a workload may call.
 
@@ -203,8 +208,9 @@ class Benchmark:
         then, too.
 
         Raises:
-            WrongResultError: the answer is wrong.
+            WrongResultError: the answer is wrong, or no finite number.
             UnprovedError: the cache state that was asked for is not proved.
+            Exception: what `verify` or `clean` raised.
         """
         after = counters.snapshot()
         if self._sample is None:
@@ -254,10 +260,12 @@ class Benchmark:
         LOGGER.debug("set-up of %s%s", self.method, tuple(sample.params.values()), exc_info=error)
         reason = one_line(error) if refused else f"set-up: {one_line(error)}"
         began = any(record.status != "skipped" for record in self.records)
-        status = "skipped" if refused else "failed"
-        self._keep(self._record(sample, status=status, reason=reason))
+        left = self._clean_up(sample)
+        status = "skipped" if refused and left is None else "failed"
+        self._keep(self._record(sample, status=status, reason=reasons(reason, left)))
         self._sample = None
-        self.clean()
+        if refused and left is not None:
+            raise left from error
         if refused and began:
             # asv would go on and time the statement, unprepared, if a later set-up was refused.
             raise HarnessError(f"refused after some samples: {reason}") from error
@@ -267,7 +275,7 @@ class Benchmark:
     def _close(
         self, sample: Sample, after: counters.Counters
     ) -> tuple[Record, BaseException | None]:
-        """Verify, prove and clean; return the record and what went wrong, if anything."""
+        """Verify, prove and clean; return the record and what went wrong first, if anything."""
         facts: dict[str, Any] = {"counters": counters.difference(sample.before, after)}
         error = sample.error
         try:
@@ -278,14 +286,25 @@ class Benchmark:
         except Exception as raised:
             error = raised
         finally:
-            self.clean()
+            left = self._clean_up(sample)
         if error is not None:
             LOGGER.debug("%s%s", self.method, tuple(sample.params.values()), exc_info=error)
+        if error is not None or left is not None:
             unproved = isinstance(error, UnprovedError)
-            facts |= {"status": "unproved" if unproved else "failed", "reason": one_line(error)}
+            reason = reasons(None if error is None else one_line(error), left)
+            facts |= {"status": "unproved" if unproved else "failed", "reason": reason}
             # A wrong answer has no speed.
             facts["value"] = facts.get("value") if unproved else None
-        return self._record(sample, **facts), error
+        return self._record(sample, **facts), left if error is None else error
+
+    def _clean_up(self, sample: Sample) -> Exception | None:
+        """Clean; return what that raised, as it must hide neither the record nor an interrupt."""
+        try:
+            self.clean()
+        except Exception as error:
+            LOGGER.debug("clean-up of %s%s", self.method, sample.params, exc_info=error)
+            return error
+        return None
 
     def _measured(self, sample: Sample, counted: Mapping[str, float]) -> dict[str, Any]:
         """Return the fields of the record that only a finished operation has."""
@@ -297,7 +316,7 @@ class Benchmark:
         needed = self.needed_bytes()
         limits = self.limits or limits_of_environment()
         return {
-            "value": seconds if is_time else float(self.result),
+            "value": seconds if is_time else finite(self.result),
             "unit": unit,
             "bytes": needed,
             "ideal_seconds": None if limits is None else self.ideal_seconds(limits),

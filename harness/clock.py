@@ -9,7 +9,6 @@ from __future__ import annotations
 import sys
 import time
 from collections import deque
-from collections.abc import Callable
 from types import ModuleType, TracebackType
 from typing import Any, Final
 
@@ -54,16 +53,6 @@ def synced() -> float:
     """
     synchronize()
     return time.perf_counter_ns() * NANOSECOND
-
-
-def synced_for(device: str) -> Callable[[], float]:
-    """Return a float clock like `synced` that waits for one device only (``cpu``: for none)."""
-
-    def clock() -> float:
-        synchronize(device)
-        return time.perf_counter_ns() * NANOSECOND
-
-    return clock
 
 
 class StampClock:
@@ -150,11 +139,6 @@ class DeviceTimer:
         self.returned_ns = returned - self._begin
         if self._events is not None:
             self.event_ms = float(self._events[0].elapsed_time(self._events[1]))
-
-    @property
-    def launch_ns(self) -> float | None:
-        """Host time minus event time: launching and queueing, in nanoseconds."""
-        return None if self.event_ms is None else self.host_ns - self.event_ms * 1e6
 
 
 def accelerator() -> str | None:

@@ -113,6 +113,9 @@ def serve(site: Path, port: int, ready: Callable[[str], None]) -> None:
         site: the folder with index.html.
         port: 0 for any that is free.
         ready: called with the address once the server listens.
+
+    Raises:
+        InputError: the port cannot be used.
     """
     handler = functools.partial(_QuietHandler, directory=str(site))
     try:

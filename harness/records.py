@@ -17,7 +17,6 @@ from harness.record_lines import DamagedLineError, encode, parse
 Param = str | int | float | bool
 
 STATUSES: Final = ("ok", "failed", "unproved", "skipped")
-LIMITS_MOMENTS: Final = ("begin", "end", "round")
 
 
 @dataclass(frozen=True)
@@ -153,13 +152,22 @@ class RunWriter:
         Raises:
             InputError: the file exists (a run never overwrites another one), or cannot be written.
         """
-        path.parent.mkdir(parents=True, exist_ok=True)
         try:
+            path.parent.mkdir(parents=True, exist_ok=True)
             descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o666)
-        except FileExistsError:
-            raise InputError(f"{path} exists already; choose another name") from None
+        except OSError as error:
+            reason = "exists already; choose another name"
+            if not path.exists():
+                reason = f"cannot be made: {error.strerror}"
+            raise InputError(f"{path} {reason}") from error
         writer = cls(path, descriptor)
-        writer._line("run", header)
+        try:
+            writer._line("run", header)
+        except BaseException:
+            # A file without a header is nothing that can be read.
+            os.close(descriptor)
+            path.unlink(missing_ok=True)
+            raise
         return writer
 
     def sample(self, record: Record) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import gc
+import math
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -12,7 +13,7 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from harness import cache, counters
-from harness.errors import InputError, UnprovedError
+from harness.errors import InputError, UnprovedError, WrongResultError
 from harness.records import Param
 
 T = TypeVar("T")
@@ -114,6 +115,18 @@ def remembered(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
     return operation
 
 
+def finite(result: Any) -> float:
+    """Return the number that a ``track_`` method found.
+
+    Raises:
+        WrongResultError: it is NaN or infinite, which no record, average or figure can hold.
+    """
+    number = float(result)
+    if not math.isfinite(number):
+        raise WrongResultError(f"the result is {number}, a finite number expected")
+    return number
+
+
 def proof(
     sample: Sample, counted: Mapping[str, float], needed_bytes: int | None
 ) -> dict[str, Any] | None:
@@ -139,3 +152,9 @@ def one_line(error: BaseException) -> str:
         if type(error).__module__.startswith(("harness", "bench_core")) and text
         else (f"{type(error).__name__}: {text}" if text else type(error).__name__)
     )
+
+
+def reasons(first: str | None, left: BaseException | None) -> str | None:
+    """Return why a sample failed, if it did, and why it was not cleaned up, if that failed too."""
+    known = [first, None if left is None else f"clean-up: {one_line(left)}"]
+    return "; ".join(reason for reason in known if reason) or None

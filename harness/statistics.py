@@ -40,11 +40,6 @@ class Summary:
     q75: float
     minimum: float
 
-    @property
-    def iqr(self) -> float:
-        """Distance between the quartiles."""
-        return self.q75 - self.q25
-
 
 @dataclass(frozen=True)
 class Ratio:

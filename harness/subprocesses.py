@@ -17,7 +17,7 @@ from typing import IO, Final
 from harness.errors import InputError
 
 GRACE_SECONDS: Final = 10.0
-PR_SET_PDEATHSIG: Final = 1
+_PR_SET_PDEATHSIG: Final = 1
 
 
 def output_of(command: Sequence[str], folder: Path | None = None) -> str:
@@ -74,9 +74,15 @@ def _interruptible() -> Callable[[], None]:
     def before_exec() -> None:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         if prctl is not None:
-            prctl(PR_SET_PDEATHSIG, signal.SIGINT)
+            prctl(_PR_SET_PDEATHSIG, signal.SIGINT)
 
     return before_exec
+
+
+def end_with_parent(ending: signal.Signals) -> None:
+    """Let this process be sent a signal when its parent dies, even by SIGKILL; on Linux only."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, ending)
 
 
 def is_running(process: int) -> bool:

@@ -64,7 +64,8 @@ def write_atomically(
             ``path`` is replaced only if it has it too, or is empty. None: the format is a file.
 
     Raises:
-        SaveError: the write failed, and nothing was replaced.
+        SaveError: the write failed, and nothing was replaced; or, as its text then says, it was
+            written and is not known to be durable: a sync after the rename failed.
     """
     started = time.perf_counter_ns()
     with _as_save_error(path, library_errors):
@@ -116,17 +117,19 @@ def publish(temporary: Path, path: Path, durability: Durability) -> None:
     old one is removed afterwards.
 
     Raises:
-        OSError: the device, the rename or the sync failed.
+        OSError: the device, the rename or the sync before it failed; nothing was replaced.
         UnsupportedError: ``path`` is an existing folder and this system cannot exchange folders.
+        SaveError: what failed came after the rename: ``path`` has the new content.
     """
     if durability is not Durability.RETURN:
         _sync_content(temporary, durability)
     _rename(temporary, path)
-    if durability is Durability.FSYNC_DIR:
-        _sync(path.parent, os.fsync)
-    elif durability is Durability.GLOBAL_SYNC:
-        os.sync()
-    remove(temporary)
+    with _as_save_error(path, (), outcome="written, not known to be durable"):
+        if durability is Durability.FSYNC_DIR:
+            _sync(path.parent, os.fsync)
+        elif durability is Durability.GLOBAL_SYNC:
+            os.sync()
+        remove(temporary)
 
 
 def remove_stale(path: Path) -> None:
@@ -187,8 +190,10 @@ def one_line(error: Exception) -> str:
 
 
 @contextmanager
-def _as_save_error(path: Path, library_errors: tuple[type[Exception], ...]) -> Iterator[None]:
-    """Turn what the storage or a library raises into one line about ``path``."""
+def _as_save_error(
+    path: Path, library_errors: tuple[type[Exception], ...], outcome: str = "not written"
+) -> Iterator[None]:
+    """Turn what the storage or a library raises into one line about ``path`` and its state."""
     try:
         yield
     except BenchCoreError:  # some are RuntimeError too, which a library may raise
@@ -198,13 +203,13 @@ def _as_save_error(path: Path, library_errors: tuple[type[Exception], ...]) -> I
         reason = os.strerror(error.errno) if error.errno else one_line(error)
         advice = _ADVICE.get(error.errno or 0)
         raise SaveError(
-            f"{path}: not written, {reason}" + (f"; {advice}" if advice else "")
+            f"{path}: {outcome}, {reason}" + (f"; {advice}" if advice else "")
         ) from error
     except library_errors as error:
         reason = one_line(error)
         free = shutil.disk_usage(path.parent).free
         raise SaveError(
-            f"{path}: not written, {reason} ({free} bytes are free on the file system)"
+            f"{path}: {outcome}, {reason} ({free} bytes are free on the file system)"
         ) from error
 
 

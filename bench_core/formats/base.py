@@ -180,7 +180,8 @@ class Format(ABC):
         """Write all tensors to ``path``, which appears whole or not at all.
 
         Raises:
-            SaveError: the write failed (full disk, read-only folder); nothing was replaced.
+            SaveError: the write failed (full disk, read-only folder) and nothing was replaced,
+                unless the text says that it was written.
         """
 
     @abstractmethod

@@ -36,7 +36,6 @@ from bench_core.formats.reading import (
 
 _MARKER: Final = ".metadata"
 _MOST_THREADS: Final = 8
-_WRITER_THREAD: Final = "_write_files_from_queue"
 _CHECKPOINT: Final = "torch.distributed.checkpoint"
 _CLASSES: Final = {
     f"{_CHECKPOINT}.metadata": {
@@ -142,41 +141,22 @@ def _write(tensors: Tensors, path: Path) -> None:
     from torch.distributed.checkpoint.filesystem import FileSystemWriter
     from torch.distributed.checkpoint.state_dict_saver import save
 
+    from bench_core.formats.dcp_streams import Streams
+
     # Threads copy and write at once: twice the cores were best on 2 cores, by a fifth.
     threads = min(_MOST_THREADS, 2 * (os.cpu_count() or 1))
     writer = FileSystemWriter(path, sync_files=False, thread_count=threads)
+    writer.fs = streams = Streams()
     state = {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
-    with _single_process(), _errors_of_threads():
-        metadata = save(state, storage_writer=writer, no_dist=True)
+    try:
+        with _single_process():
+            metadata = save(state, storage_writer=writer, no_dist=True)
+    finally:
+        streams.end()
+    if streams.errors:
+        raise streams.errors[0]
     if len(metadata.storage_data or {}) != len(state):
         raise RuntimeError(f"only {len(metadata.storage_data or {})} of {len(state)} were written")
-
-
-@contextmanager
-def _errors_of_threads() -> Iterator[None]:
-    """Wait for the writer's threads and raise what one of them died of.
-
-    `save` itself notices neither a dead thread nor, when it fails, one that writes on (torch 2.13).
-    """
-    errors: list[BaseException] = []
-    hook, running = threading.excepthook, set(threading.enumerate())
-
-    def keep(args: threading.ExceptHookArgs) -> None:
-        if args.thread and args.exc_value and _WRITER_THREAD in args.thread.name:
-            errors.append(args.exc_value)
-        else:
-            hook(args)
-
-    threading.excepthook = keep
-    try:
-        yield
-    finally:
-        for thread in set(threading.enumerate()) - running:
-            if _WRITER_THREAD in thread.name:
-                thread.join()
-        threading.excepthook = hook
-    if errors:
-        raise errors[0]
 
 
 @contextmanager
@@ -184,12 +164,41 @@ def _single_process() -> Iterator[None]:
     """Raise the error behind a `CheckpointException`; silence the note that there is no group."""
     from torch.distributed.checkpoint.api import CheckpointException
 
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="torch.distributed is disabled")
+    with _NOTE_IS_SILENT:
         try:
             yield
         except CheckpointException as error:
             raise next(iter(error.failures.values()))[0] from error
+
+
+class _NoteIsSilent:
+    """Silences the note for as long as any thread saves or loads.
+
+    `warnings.catch_warnings` puts back what it found: of two threads one would find, and put back
+    for good, what the other had changed.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._users = 0
+        self._caught = warnings.catch_warnings()
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if self._users == 0:
+                self._caught = warnings.catch_warnings()
+                self._caught.__enter__()
+                warnings.filterwarnings("ignore", message="torch.distributed is disabled")
+            self._users += 1
+
+    def __exit__(self, *error: object) -> None:
+        with self._lock:
+            self._users -= 1
+            if self._users == 0:
+                self._caught.__exit__(None, None, None)
+
+
+_NOTE_IS_SILENT: Final = _NoteIsSilent()
 
 
 def _read_metadata(path: Path) -> Any:

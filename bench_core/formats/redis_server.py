@@ -10,8 +10,9 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 import torch
 
@@ -31,6 +32,26 @@ from bench_core.formats.index import decode_index, encode_index
 from bench_core.formats.reading import BoxReader, FillingReader
 from bench_core.formats.redis_client import Part
 from bench_core.optional import require
+
+_SWITCH: Final = """
+local before = redis.call('GET', KEYS[1])
+if redis.call('SREM', KEYS[2], ARGV[1]) == 0 then
+  if before == ARGV[1] then return before end
+  return redis.error_reply('its writer has given this generation up')
+end
+redis.call('SET', KEYS[1], ARGV[1])
+if before then redis.call('SADD', KEYS[2], before) end
+return before
+"""
+"""Puts a generation in force and returns the one before, which becomes one of those to be removed.
+
+The client sends it again when the answer is lost: then the generation is its own predecessor. One
+that was given up meanwhile has no values any more and must not come into force.
+"""
+
+_NOT_WRITTEN: Final = "not written to"
+_UNKNOWN: Final = "not known to be written to"
+_NOT_REMOVED: Final = "written, but what it replaces was not removed from"
 
 
 class Redis(Format):
@@ -72,15 +93,16 @@ class Redis(Format):
 
         Raises:
             UnsupportedError: the server cannot give this durability.
-            SaveError: the server refused or vanished; the old model is untouched.
+            SaveError: the server refused or vanished, and the old model is untouched, unless the
+                text says that the new one was written, or is not known to be.
         """
         started = time.perf_counter_ns()
         bytes_logical = logical_bytes(tensors)
-        with _client(self.address) as client, _as_save_error(path, self.address):
+        with _client(self.address) as client, _as_save_error(path, self.address) as stage:
             _check_durability(client, durability, self.address)
             prefix = str(path)
             _remove_stale(client, prefix)
-            bytes_physical = _write_generation(client, prefix, tensors)
+            bytes_physical = _write_generation(client, prefix, tensors, stage)
         done = time.perf_counter_ns() - started
         return WriteResult(
             path=path,
@@ -188,15 +210,23 @@ def _client(address: str) -> Iterator[Any]:
         client.close()
 
 
+@dataclass
+class _Stage:
+    """How far a write has come, for the text of its error."""
+
+    text: str = _NOT_WRITTEN
+
+
 @contextmanager
-def _as_save_error(path: Path, address: str) -> Iterator[None]:
+def _as_save_error(path: Path, address: str) -> Iterator[_Stage]:
     redis: Any = require("redis", "storage")
+    stage = _Stage()
     try:
-        yield
+        yield stage
     except BenchCoreError:
         raise
     except (redis.RedisError, OSError) as error:
-        raise SaveError(f"{path}: not written to {address}, {error}") from error
+        raise SaveError(f"{path}: {stage.text} {address}, {error}") from error
 
 
 def _check_durability(client: Any, durability: Durability, address: str) -> None:
@@ -212,25 +242,33 @@ def _check_durability(client: Any, durability: Durability, address: str) -> None
         )
 
 
-def _write_generation(client: Any, prefix: str, tensors: Tensors) -> int:
-    """Write the values and switch to them; return their bytes."""
+def _write_generation(client: Any, prefix: str, tensors: Tensors, stage: _Stage) -> int:
+    """Write the values, switch to them and remove those before; return their bytes."""
     mark = writer_mark()
     index = encode_index(tensors)
     client.sadd(f"{prefix}:writing", mark)
     try:
         client.set(f"{prefix}:{mark}:index", index)
         size = len(index) + redis_client.send(client, _values(f"{prefix}:{mark}", tensors))
-        switch = client.pipeline(transaction=True)
-        switch.set(prefix, mark, get=True)
-        switch.srem(f"{prefix}:writing", mark)
-        before = switch.execute()[0]
+        stage.text = _UNKNOWN
+        before = client.eval(_SWITCH, 2, prefix, f"{prefix}:writing", mark)
     except BaseException:
         with suppress(Exception):  # a server that is gone: the first error is the one to tell
-            _remove_generation(client, prefix, mark)
+            stage.text = _NOT_WRITTEN if _give_up(client, prefix, mark) else _NOT_REMOVED
         raise
-    if before is not None:
+    stage.text = _NOT_REMOVED
+    if before not in (None, mark.encode()):
         _remove_generation(client, prefix, before.decode())
     return size
+
+
+def _give_up(client: Any, prefix: str, mark: str) -> bool:
+    """Remove a generation, unless the switch to it took place and only its answer was lost."""
+    client.srem(f"{prefix}:writing", mark)  # from here on there is no switch to it
+    if client.get(prefix) == mark.encode():
+        return False
+    _remove_generation(client, prefix, mark)
+    return True
 
 
 def _values(prefix: str, tensors: Tensors) -> Iterator[Part]:
@@ -240,7 +278,7 @@ def _values(prefix: str, tensors: Tensors) -> Iterator[Part]:
 
 
 def _remove_stale(client: Any, prefix: str) -> None:
-    """Remove the generations whose writer died before the switch."""
+    """Remove the generations that are not in force and whose writer is dead."""
     for mark in client.smembers(f"{prefix}:writing"):
         if is_dead(mark.decode()):
             _remove_generation(client, prefix, mark.decode())

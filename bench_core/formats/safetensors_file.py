@@ -89,7 +89,12 @@ class SafetensorsByOthers(Format):
 
 
 def write_safetensors(tensors: Tensors, path: Path, durability: Durability) -> WriteResult:
-    """Write a safetensors file for any format of that layout."""
+    """Write a safetensors file for any format of that layout.
+
+    Raises:
+        SaveError: as `Format.write`.
+        UnsupportedError: a tensor or a name that the format cannot store.
+    """
     if _RESERVED in tensors:
         raise UnsupportedError(f"{path}: safetensors reserves the name {_RESERVED!r}; rename it")
     return write_atomically(

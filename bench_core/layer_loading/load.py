@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 from torch import nn
 
 from bench_core.formats.base import Reader, Tensors
-from bench_core.formats.direct.reader import PositionedReader
+from bench_core.formats.direct.reader import PositionedReader, SafetensorsReader
 from bench_core.layer_loading.destinations import destinations, match
 from bench_core.layer_loading.policies import open_reader
 from bench_core.layer_loading.to_device import stream_into
@@ -33,6 +33,8 @@ class LoadResult:
     """Until the last byte was in host memory; for ``mmap`` until it was mapped, nothing read."""
     device_ns: int
     """Until all was on the device; on a CPU next to nothing."""
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    """What a safetensors file says beside its tensors."""
 
 
 def load(
@@ -56,9 +58,9 @@ def load(
         device: where to.
         policy: ``auto`` looks at what is in the page cache: what is cold is read past it
             (``direct``), what is warm is mapped (``mmap``: read when touched, changes stay
-            private); to a device it is ``streamed``. ``direct``, ``mmap``, ``populate`` (mapped,
-            and read at once: the file stays in the page cache, and the processor has least to
-            do), ``pread``, ``streamed``.
+            private) or, where that is not possible, copied (``pread``); to a device it is
+            ``streamed``. ``direct``, ``mmap``, ``populate`` (mapped, and read at once: the file
+            stays in the page cache, and the processor has least to do), ``pread``, ``streamed``.
 
     Returns:
         The tensors, in the order of ``names`` or of the file.
@@ -69,6 +71,7 @@ def load(
         CorruptFileError: the file is truncated or contradicts itself.
         UnknownNameError: there is no such policy.
         UnsupportedError: ``direct`` where there is no direct I/O; a policy for another format.
+        OSError: the device failed; ``mmap`` or ``populate``, and the file cannot be mapped.
 
     Example:
         >>> from bench_core.layer_loading import load
@@ -100,7 +103,7 @@ def load_timed(
             on_host = time.perf_counter_ns()
             if device.type != "cpu":
                 tensors = {name: tensor.to(device) for name, tensor in tensors.items()}
-    return tensors, _result(path, used, tensors, started, opened, on_host)
+    return tensors, _result(reader, path, used, tensors, started, opened, on_host)
 
 
 def load_into(
@@ -152,7 +155,7 @@ def load_into(
         else:
             reader.read_into(filled)
             on_host = time.perf_counter_ns()
-    return _result(path, used, filled, started, opened, on_host)
+    return _result(reader, path, used, filled, started, opened, on_host)
 
 
 def _unfilled(
@@ -165,8 +168,15 @@ def _unfilled(
 
 
 def _result(
-    path: Path, policy: str, tensors: Tensors, started: int, opened: int, on_host: int
+    reader: Reader,
+    path: Path,
+    policy: str,
+    tensors: Tensors,
+    started: int,
+    opened: int,
+    on_host: int,
 ) -> LoadResult:
+    done = time.perf_counter_ns()
     return LoadResult(
         path=path,
         policy=policy,
@@ -174,5 +184,6 @@ def _result(
         bytes_requested=sum(tensor.nbytes for tensor in tensors.values()),
         open_ns=opened - started,
         host_ns=on_host - opened,
-        device_ns=time.perf_counter_ns() - on_host,
+        device_ns=done - on_host,
+        metadata=reader.header.metadata if isinstance(reader, SafetensorsReader) else {},
     )

@@ -5,6 +5,8 @@ from __future__ import annotations
 import ctypes
 import mmap
 import os
+import platform
+import sys
 import weakref
 from collections.abc import Callable, Iterable, Sequence
 from functools import cache
@@ -23,6 +25,11 @@ from bench_core.layer_loading.populating import populate
 
 _FAILED: Final = ctypes.c_void_p(-1).value
 
+_NO_RESERVE: Final = (
+    0x4000 if sys.platform == "linux" and platform.machine() in ("x86_64", "aarch64") else 0
+)
+"""MAP_NORESERVE of linux/mman.h; not every Python's `mmap` names it."""
+
 
 class FileMapping:
     """A whole file in memory, copy-on-write: what is written there stays in this process.
@@ -31,15 +38,23 @@ class FileMapping:
     for as long, one a file.
     """
 
-    def __init__(self, file: OpenFile) -> None:
+    def __init__(self, file: OpenFile, *, is_writable: bool = True) -> None:
         """Map a file that is not empty.
 
+        Args:
+            file: what to map.
+            is_writable: whether its pages may be changed. One that is only looked at needs no
+                promise of memory, and so can be mapped where a writable one is refused.
+
         Raises:
-            OSError: the file system cannot map files.
+            OSError: the file system cannot map files, or there is no room for so large a one.
         """
-        protection = mmap.PROT_READ | mmap.PROT_WRITE
+        protection = mmap.PROT_READ | (mmap.PROT_WRITE if is_writable else 0)
+        # Memory is not set aside for changes to every page: most files are never changed, and one
+        # that is larger than the memory could not be mapped at all.
+        flags = mmap.MAP_PRIVATE | _NO_RESERVE
         map_, unmap = _functions()
-        address = map_(None, file.size, protection, mmap.MAP_PRIVATE, file.descriptor, 0)
+        address = map_(None, file.size, protection, flags, file.descriptor, 0)
         if address == _FAILED:
             code = ctypes.get_errno()
             raise OSError(code, f"cannot be mapped, {os.strerror(code)}", str(file.path))
@@ -65,7 +80,7 @@ class MappedReader(SafetensorsReader):
 
         Raises:
             CorruptFileError: the header contradicts itself or the file, which is then closed.
-            OSError: the file system cannot map files; likewise.
+            OSError: the file cannot be mapped; likewise.
         """
         super().__init__(file, header)
         self._populates = populates
@@ -81,32 +96,30 @@ class MappedReader(SafetensorsReader):
         Raises:
             TensorNotFoundError: a name is not in the file (the nearest name is suggested).
             CorruptFileError: it populates, and the file was truncated after it was opened.
-            ValueError: the file was closed.
+            ValueError: the reader was closed.
         """
-        self.file.check_open()
-        names = list(self.header.entries) if names is None else names
-        self.check_names(names)
-        entries = [self.header.entries[name] for name in names]
+        entries = self.entries(names)
         self._populate((entry.begin, entry.end) for entry in entries)
         return {
             entry.name: view(self._mapping.buffer, entry.begin, entry.spec) for entry in entries
         }
 
     def read_slice(self, name: str, index: tuple[slice, ...]) -> torch.Tensor:
-        """Return ``tensor[index]``, a view not yet read.
+        """Return ``tensor[index]``, a view not yet read, but for a misaligned one.
+
+        Where the reader populates, its range is read, from its first to its last element.
 
         Raises:
             TensorNotFoundError: the file has no such tensor.
-            ValueError: the file was closed.
+            CorruptFileError: it populates, and the file was truncated after it was opened.
+            ValueError: a step below 1, or more slices than dimensions; the reader was closed.
         """
-        self.file.check_open()
-        self.check_names([name])
-        entry = self.header.entries[name]
-        return view(self._mapping.buffer, entry.begin, entry.spec)[index]
+        part, entry = self.part(name, index)
+        self._populate([(entry.begin, entry.end)])
+        return part.within(view(self._mapping.buffer, entry.begin, entry.spec))
 
     def fill(self, spans: Iterable[Span]) -> None:
         """Copy parts of the file to plain memory."""
-        self.file.check_open()
         spans = list(spans)
         self._populate((span.begin, span.end) for span in spans)
         start = self._mapping.address

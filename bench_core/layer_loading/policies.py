@@ -13,7 +13,7 @@ from bench_core.formats.direct import Direct, known_headers
 from bench_core.formats.direct.header import Header, read_header
 from bench_core.formats.direct.open_file import OpenFile
 from bench_core.formats.direct.reader import PositionedReader
-from bench_core.layer_loading.mapped import FileMapping, MappedReader
+from bench_core.layer_loading.mapped import MappedReader
 from bench_core.layer_loading.residency import resident_fraction
 
 MAPPED: Final = ("mmap", "populate")
@@ -46,6 +46,7 @@ def open_reader(
         UnsupportedError: ``direct``, and the platform or file system has no direct I/O; or a
             policy for a file of another format.
         FileNotFoundError: there is no such file.
+        OSError: ``mmap`` or ``populate``, and the file cannot be mapped.
     """
     _check_policy(policy)
     other = _other_format(path)
@@ -82,7 +83,7 @@ def _check_policy(policy: str) -> None:
 
 
 def _open_lazy(path: Path, names: Iterable[str] | None, policy: str) -> tuple[Reader, str]:
-    """Open a file whose tensors will be returned: ``auto`` maps what is warm."""
+    """Open a file whose tensors will be returned: ``auto`` maps what is warm and can be mapped."""
     if policy in MAPPED:
         return MappedReader(OpenFile(path), populates=policy == "populate"), policy
     if policy != "auto":
@@ -90,7 +91,10 @@ def _open_lazy(path: Path, names: Iterable[str] | None, policy: str) -> tuple[Re
     file, header = _prepare(path, names)
     if file.is_direct:
         return PositionedReader(file, header), "direct"
-    return MappedReader(file, header), "mmap"
+    try:
+        return MappedReader(file, header), "mmap"
+    except OSError:  # not every file system maps files, and not every process has room for it
+        return _open_positioned(path, names, "pread")
 
 
 def _open_positioned(
@@ -125,7 +129,7 @@ def _prepare(path: Path, names: Iterable[str] | None) -> tuple[OpenFile, Header]
 def _header(file: OpenFile) -> Header:
     """Return the header: one known from before, if its bytes are in the page cache as well."""
     known = known_headers.recall(file)
-    if known and resident_fraction(FileMapping(file), [(0, known.data_begin)]) == 1.0:
+    if known and resident_fraction(file, [(0, known.data_begin)]) == 1.0:
         return known
     header = read_header(file)
     known_headers.remember(file, header)
@@ -136,7 +140,7 @@ def _is_warm(file: OpenFile, header: Header, names: Iterable[str] | None) -> boo
     entries = header.entries
     known = entries.values() if names is None else (entries[n] for n in names if n in entries)
     ranges = [(entry.begin, entry.end) for entry in known if entry.end > entry.begin]
-    return resident_fraction(FileMapping(file), ranges) >= WARM
+    return resident_fraction(file, ranges) >= WARM
 
 
 def _made_direct(file: OpenFile) -> bool:

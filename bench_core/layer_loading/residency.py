@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 from typing import Final
 
+from bench_core.formats.direct.open_file import OpenFile
 from bench_core.layer_loading.mapped import FileMapping
 
 _WINDOWS: Final = 16
@@ -15,18 +16,23 @@ _WINDOW_BYTES: Final = 64 << 10
 """That much is looked at in that many places: asking for every page would take 3 % of the read."""
 
 
-def resident_fraction(mapping: FileMapping, ranges: Iterable[tuple[int, int]]) -> float:
+def resident_fraction(file: OpenFile, ranges: Iterable[tuple[int, int]]) -> float:
     """Return the share of the pages of ``ranges`` that are in the page cache, 0.0 to 1.0.
 
     Reads nothing. Of more than 1 MiB, or of many small ranges, a sample is looked at, spread
-    evenly. Where the kernel does not say (no Linux, a file of another user) the answer is 1.0.
+    evenly. Where the kernel does not say (no Linux, a file of another user, one that cannot be
+    mapped) the answer is 1.0.
 
     Args:
-        mapping: the file.
+        file: one that is not empty.
         ranges: (begin, end) positions in the file.
     """
     mincore = _mincore()
     if mincore is None:
+        return 1.0
+    try:
+        mapping = FileMapping(file, is_writable=False)
+    except OSError:
         return 1.0
     vector = ctypes.create_string_buffer(_WINDOW_BYTES // mmap.PAGESIZE + 1)
     pages = resident = 0

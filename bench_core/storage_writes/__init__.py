@@ -2,8 +2,11 @@
 
 `save` is what to call. The rest measures: `write_wallclock` parallel writes with every phase
 stamped, `memory_target` the same without storage, `AsyncSaver` the time that training stands
-still, `save_load_roundtrip` a format's whole way there and back. Incremental and deduplicated
-writes, which store the changed blocks of `bench_core.models.blocks` only, will stand beside `save`.
+still, `save_load_roundtrip` a format's whole way there and back.
+
+Writes of only what has changed are those of stores: `bench_core.snapshots.SnapshotStore` writes
+each block of a set of models once, `bench_core.weight_transfer.LayerStore` no tensor that a model
+inherits.
 """
 
 from bench_core.storage_writes.async_save import AsyncSaver, save_async

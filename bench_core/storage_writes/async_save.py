@@ -39,6 +39,11 @@ class AsyncSaver(BackgroundWriter):
             and stages in ``/dev/shm``.
         buffers: number of staging memories, each of the model's size.
 
+    Raises:
+        UnknownNameError: there is no such durability, format or worker.
+        UnsupportedError: ``buffers`` is less than 1, or the format cannot work here.
+        MissingExtraError: the library behind the format is not installed.
+
     Example:
         >>> import torch
         >>> from bench_core.storage_writes import AsyncSaver
@@ -89,7 +94,12 @@ class AsyncSaver(BackgroundWriter):
         return sum(staging.nbytes for staging in self._stagings)
 
     def save(self, module_or_tensors: nn.Module | Tensors, path: Path | str) -> PendingSave:
-        """Copy the values of this moment and start to write them; waits while no memory is free."""
+        """Copy the values of this moment and start to write them; waits while no memory is free.
+
+        Raises:
+            SaveError: earlier saves failed and nobody has seen it, or the writer is closed.
+            UnsupportedError: something is not a dense tensor with data.
+        """
         started_ns = time.perf_counter_ns()
         self._check()
         tensors = tensors_of(module_or_tensors)
@@ -98,7 +108,11 @@ class AsyncSaver(BackgroundWriter):
     def try_save(
         self, module_or_tensors: nn.Module | Tensors, path: Path | str
     ) -> PendingSave | None:
-        """Like `save`, but return None at once, saving nothing, where `save` would have to wait."""
+        """Like `save`, but return None at once, saving nothing, where `save` would have to wait.
+
+        Raises:
+            SaveError, UnsupportedError: as `save`.
+        """
         started_ns = time.perf_counter_ns()
         self._check()
         tensors = tensors_of(module_or_tensors)

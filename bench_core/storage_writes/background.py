@@ -16,6 +16,7 @@ from torch import nn
 
 from bench_core.errors import SaveError
 from bench_core.formats import Tensors, WriteResult
+from bench_core.storage_writes.child import one_line
 
 _Self = TypeVar("_Self", bound="BackgroundWriter")
 
@@ -52,15 +53,15 @@ class PendingSave:
         """Wait for the end and return the times.
 
         Raises:
-            SaveError: the write failed; a file that was at the path before is still there.
+            SaveError: the write failed, and a file that was at the path before is still there,
+                unless the text says that the new one was written.
+            UnsupportedError: a tensor or a name that the format cannot store.
             TimeoutError: it has not ended after ``timeout`` seconds; it goes on.
         """
-        try:
-            written, ended_ns = self._future.result(timeout)
-        except concurrent.futures.TimeoutError as error:  # no builtin one before Python 3.11
-            raise TimeoutError(f"the save has not ended after {timeout} s; it goes on") from error
-        finally:
-            self.is_seen = self._future.done()
+        if not concurrent.futures.wait([self._future], timeout).done:
+            raise TimeoutError(f"the save has not ended after {timeout} s; it goes on")
+        self.is_seen = True
+        written, ended_ns = self._future.result()
         return AsyncTimes(
             path=written.path,
             bytes_logical=written.bytes_logical,
@@ -69,12 +70,18 @@ class PendingSave:
             total_ns=ended_ns - self._started_ns,
         )
 
+    def unseen_error(self) -> BaseException | None:
+        """Return why it failed, if it has ended so and `result` has told nobody."""
+        return self._future.exception() if self.done() and not self.is_seen else None
+
 
 class BackgroundWriter(ABC):
     """Saves without keeping its caller; a context manager that waits for all saves at its end.
 
     An error that nobody has seen through `PendingSave.result` is raised by the next `save` or by
-    `close`: no failed save stays unnoticed.
+    `close`; of several saves that failed, one error names all. So no failed save stays unnoticed,
+    but where a ``with`` block ends with an error of its own: that one is raised, and who wants to
+    know more asks each save.
     """
 
     def __init__(self) -> None:
@@ -87,7 +94,7 @@ class BackgroundWriter(ABC):
         """Start to save the values of this moment.
 
         Raises:
-            SaveError: an earlier save failed and nobody has seen it, or the writer is closed.
+            SaveError: earlier saves failed and nobody has seen it, or the writer is closed.
             UnsupportedError: something is not a dense tensor with data.
         """
 
@@ -95,7 +102,7 @@ class BackgroundWriter(ABC):
         """Wait for all saves, and free what the writer holds.
 
         Raises:
-            SaveError: a save failed and nobody has seen it.
+            SaveError: saves failed and nobody has seen it; all of them are named.
         """
         self._end()
         self._raise_unseen()
@@ -132,8 +139,12 @@ class BackgroundWriter(ABC):
         self._thread.shutdown(wait=True)
 
     def _raise_unseen(self) -> None:
+        """Forget the saves that have ended, and raise what those that failed have to tell."""
         ended = [pending for pending in self._pending if pending.done()]
         self._pending = [pending for pending in self._pending if pending not in ended]
-        for pending in ended:
-            if not pending.is_seen:
-                pending.result()
+        errors = [error for pending in ended if (error := pending.unseen_error()) is not None]
+        if len(errors) > 1:
+            reasons = "; ".join(map(one_line, errors))
+            raise SaveError(f"{len(errors)} saves failed: {reasons}") from errors[0]
+        if errors:
+            raise errors[0]

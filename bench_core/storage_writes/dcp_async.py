@@ -20,6 +20,9 @@ class DcpAsyncSaver(BackgroundWriter):
 
     It writes folders, in place: a save that is interrupted leaves half a folder. Its files are
     synced unless the durability is ``return``; it has no finer levels.
+
+    Raises:
+        UnknownNameError: there is no such durability.
     """
 
     def __init__(self, *, durability: Durability | str = Durability.FSYNC_DIR) -> None:
@@ -28,7 +31,12 @@ class DcpAsyncSaver(BackgroundWriter):
         self._last: Future[Any] | None = None
 
     def save(self, module_or_tensors: nn.Module | Tensors, path: Path | str) -> PendingSave:
-        """Start a save of the values of this moment; waits for the one before."""
+        """Start a save of the values of this moment; waits for the one before.
+
+        Raises:
+            SaveError: earlier saves failed and nobody has seen it, or the writer is closed.
+            UnsupportedError: something is no tensor.
+        """
         from torch.distributed.checkpoint.filesystem import FileSystemWriter  # half a second
         from torch.distributed.checkpoint.state_dict_saver import async_save
 

@@ -39,11 +39,6 @@ class RoundTrip:
     warm_load_ns: int | None = None
     """The same with the file in the page cache."""
 
-    @property
-    def size_ratio(self) -> float:
-        """Bytes on disk per byte of tensors: what the format adds."""
-        return self.bytes_physical / self.bytes_logical
-
 
 def save_load_roundtrip(
     module_or_tensors: nn.Module | Tensors,

@@ -41,7 +41,8 @@ def save(
         The bytes and the two times, both from this call on, copies from a device included.
 
     Raises:
-        SaveError: the write failed (full disk, read-only folder); nothing was replaced.
+        SaveError: the write failed (full disk, read-only folder) and nothing was replaced, unless
+            the text says that it was written ("written, not known to be durable").
         UnknownNameError: there is no such format or durability.
         UnsupportedError: something in the mapping is not a dense tensor with data.
 

@@ -49,15 +49,20 @@ class RunFolder:
         return self.path / "logs" / f"{cell}.log"
 
     def new_shard(self, experiment: Experiment) -> RunWriter:
-        """Begin a file of samples that only this process appends to."""
+        """Begin a file of samples that only this process appends to.
+
+        Raises:
+            InputError: it cannot be made or written.
+        """
         while True:
             header = experiment.header(self.code, new_run_id())
             path = self.path / f"{header.run_id}.jsonl"
-            # Processes that start in the same second may draw the same name.
-            with contextlib.suppress(InputError):
+            try:
                 return RunWriter.create(path, header)
-            if not path.exists():
-                raise InputError(f"{path} cannot be made")
+            except InputError:
+                # Processes that start in the same second may draw the same name.
+                if not path.exists():
+                    raise
 
     @contextlib.contextmanager
     def lock(self, cell: str) -> Iterator[bool]:

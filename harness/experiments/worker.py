@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import atexit
 import contextlib
-import ctypes
 import importlib
 import logging
 import multiprocessing
@@ -26,7 +25,7 @@ from harness.discovery import load_package
 from harness.errors import HarnessError
 from harness.experiments.plan import Turn
 from harness.records import Record
-from harness.subprocesses import PR_SET_PDEATHSIG
+from harness.subprocesses import end_with_parent
 
 if TYPE_CHECKING:
     from harness.limits import Limits
@@ -186,8 +185,7 @@ def _end_with_parent() -> None:
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, end)
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    end_with_parent(signal.SIGTERM)
 
 
 def _log_to(path: Path) -> None:

@@ -186,6 +186,24 @@ def test_each_process_has_a_file_of_its_own_even_if_names_meet(
     assert header.section == "toy"
 
 
+def test_a_file_of_samples_that_a_full_disk_does_not_take_is_one_line(
+    tmp_path: Path, package: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    defined = experiment(tmp_path, package)
+    folder = chosen_folder(tmp_path / "out", defined)
+    names = iter(["first", "and no other"])
+
+    def full(descriptor: int, data: bytes) -> int:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(run_folder_module, "new_run_id", lambda: next(names))
+        patch.setattr(os, "write", full)
+        with pytest.raises(InputError, match=r"first\.jsonl cannot be written: No space left"):
+            folder.new_shard(defined)
+    assert folder.shards == []
+
+
 def test_a_cell_s_lock_excludes_others_of_that_cell_alone(tmp_path: Path, package: Path) -> None:
     folder = chosen_folder(tmp_path / "out", experiment(tmp_path, package))
     with folder.lock("a") as first, folder.lock("a") as again, folder.lock("b") as other:

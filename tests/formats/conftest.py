@@ -1,10 +1,12 @@
-"""Every format as a fixture, and a Redis server for the one that needs it."""
+"""Every format as a fixture, every policy too, and a Redis server for the one that needs it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
 import pytest
+from format_policies import NAMES as POLICIES
+from format_policies import by_policy
 
 from bench_core import formats
 from bench_core.errors import MissingExtraError, UnsupportedError
@@ -28,7 +30,7 @@ def get_format(request: pytest.FixtureRequest) -> Callable[[str], formats.Format
 
     def get(name: str) -> formats.Format:
         options = {"address": request.getfixturevalue("redis_address")} if name == "redis" else {}
-        format_ = formats.get(name, **options)
+        format_ = by_policy(name) or formats.get(name, **options)
         try:
             format_.check_available()
         except (MissingExtraError, UnsupportedError) as error:
@@ -38,14 +40,14 @@ def get_format(request: pytest.FixtureRequest) -> Callable[[str], formats.Format
     return get
 
 
-@pytest.fixture(params=formats.names())
+@pytest.fixture(params=[*formats.names(), *POLICIES])
 def any_format(
     request: pytest.FixtureRequest, get_format: Callable[[str], formats.Format]
 ) -> formats.Format:
     return get_format(request.param)
 
 
-@pytest.fixture(params=FILE_FORMATS)
+@pytest.fixture(params=[*FILE_FORMATS, *POLICIES])
 def file_format(
     request: pytest.FixtureRequest, get_format: Callable[[str], formats.Format]
 ) -> formats.Format:

@@ -15,10 +15,19 @@ from safetensors import SafetensorError, safe_open
 
 from bench_core.errors import CorruptFileError, UnsupportedError
 from bench_core.formats.direct import Direct
-from bench_core.formats.direct.header import read_header_of
+from bench_core.formats.direct.header import Header, read_header
+from bench_core.formats.direct.open_file import OpenFile
 
 A = {"dtype": "U8", "shape": [4], "data_offsets": [0, 4]}
 PLAIN = '{"a":{"dtype":"U8","shape":[4],"data_offsets":[0,4]}}'
+
+
+def read_header_of(path: Path) -> Header:
+    file = OpenFile(path)
+    try:
+        return read_header(file)
+    finally:
+        file.close()
 
 
 def file_bytes(header: object, data: bytes = b"abcd") -> bytes:

@@ -118,6 +118,34 @@ def test_a_failed_write_leaves_the_old_one(
     assert names(tmp_path) == ["model"]
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc/self/fd")
+@pytest.mark.parametrize("save", [put, put_folder])
+@pytest.mark.parametrize("is_renamed", [False, True])
+def test_a_sync_that_fails_tells_which_one_is_there(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    save: Callable[[Path], WriteResult],
+    is_renamed: bool,
+) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    save(home / "model")
+    before = (home / "model").stat().st_ino
+    real = os.fsync
+
+    def fail(descriptor: int) -> None:
+        if (Path(f"/proc/self/fd/{descriptor}").readlink() == home) is is_renamed:
+            raise OSError(errno.EIO, "Input/output error")
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fail)
+    said = "written, not known to be durable" if is_renamed else "not written"
+    with pytest.raises(SaveError, match=f"home/model: {said}, Input/output error; the device"):
+        save(home / "model")
+    assert ((home / "model").stat().st_ino != before) is is_renamed
+    assert names(home) == ["model"]
+
+
 def test_no_folder(tmp_path: Path) -> None:
     with pytest.raises(SaveError, match=r"there is no such folder; create the folder first"):
         put(tmp_path / "missing" / "model")

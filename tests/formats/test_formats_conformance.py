@@ -169,15 +169,21 @@ def test_closed_reader_refuses_and_its_tensors_stay(any_format: Format, tmp_path
     model = small_model()
     reader = any_format.open(write(any_format, model, tmp_path))
     read = reader.read()
+    assert not reader.closed
+    reader.check_open()
     reader.close()
     reader.close()
+    assert reader.closed
     assert_same(read, model)
     for use in (
+        reader.check_open,
+        lambda: reader.read([]),
         lambda: reader.read(["counter"]),
         lambda: reader.read_slice("layer0.weight", (slice(2),)),
+        lambda: reader.read_into({}),
         lambda: reader.read_into({"counter": torch.zeros((), dtype=torch.int64)}),
     ):
-        with pytest.raises(ValueError, match="close"):
+        with pytest.raises(ValueError, match="read after close; open the file again"):
             use()
 
 

@@ -7,8 +7,11 @@ import pickle
 import random
 import subprocess
 import sys
+import threading
+import warnings
 import zipfile
 from collections import Counter
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -19,7 +22,7 @@ import torch
 from format_cases import assert_same, random_tensor, same_bits
 
 from bench_core import formats
-from bench_core.errors import CorruptFileError, UnsupportedError
+from bench_core.errors import CorruptFileError, SaveError, UnsupportedError
 from bench_core.formats import Durability
 from bench_core.formats.lmdb_pages import check_pages
 
@@ -199,6 +202,81 @@ def test_a_lost_thread_of_the_checkpoint_writer_is_noticed(
     with pytest.raises(OSError, match="No space left on device; free space"):
         written("dcp", tmp_path, {f"w{i}": torch.rand(100) for i in range(8)})
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_that_the_checkpoint_writer_cannot_open_is_noticed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hooked: list[object] = []
+    monkeypatch.setattr(threading, "excepthook", hooked.append)
+    real, tried = Path.open, threading.Event()
+
+    def fail(path: Path, *args: Any, **how: Any) -> Any:
+        if path.suffix == ".distcp":
+            if threading.current_thread() is not threading.main_thread():
+                tried.set()
+                raise OSError(24, "Too many open files", str(path))
+            assert tried.wait(60)
+        return real(path, *args, **how)
+
+    monkeypatch.setattr(Path, "open", fail)
+    with pytest.raises(SaveError, match="not written, Too many open files"):
+        written("dcp", tmp_path, {f"w{i}": torch.rand(100) for i in range(8)})
+    assert list(tmp_path.iterdir()) == []
+    assert hooked == []
+
+
+def together(count: int, work: Callable[[int], None]) -> None:
+    """Do work in threads at once, and wait."""
+    threads = [threading.Thread(target=work, args=(i,)) for i in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+def test_checkpoints_that_threads_write_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An error belongs to its own save, and the process is left as it was."""
+    from torch.distributed.checkpoint import filesystem, state_dict_saver
+
+    hooked: list[object] = []
+    monkeypatch.setattr(threading, "excepthook", hook := hooked.append)
+    real, save, begun = filesystem._write_item, state_dict_saver.save, threading.Barrier(3)
+
+    def fail(transforms: Any, stream: Any, data: Any, write_item: Any, *rest: Any) -> Any:
+        if write_item.index.fqn == "bad":
+            raise OSError(28, "No space left on device")
+        return real(transforms, stream, data, write_item, *rest)
+
+    def save_at_once(*args: Any, **settings: Any) -> Any:
+        begun.wait(60)
+        return save(*args, **settings)
+
+    monkeypatch.setattr(filesystem, "_write_item", fail)
+    monkeypatch.setattr(state_dict_saver, "save", save_at_once)
+    filters, failed = list(warnings.filters), []
+    models = [{f"w{i}": torch.rand(100) for i in range(8)} for _ in range(3)]
+    models[1]["bad"] = torch.rand(100)
+
+    def write(number: int) -> None:
+        try:
+            written("dcp", tmp_path / str(number), models[number])
+        except SaveError as error:
+            assert "No space left on device" in str(error)
+            failed.append(number)
+
+    for number in range(3):
+        (tmp_path / str(number)).mkdir()
+    for _ in range(6):
+        together(3, write)
+    assert failed == [1] * 6
+    for number in (0, 2):
+        assert_same(read("dcp", tmp_path / str(number) / "model.dcp"), models[number])
+    assert threading.excepthook is hook
+    assert hooked == []
+    assert list(warnings.filters) == filters
 
 
 def many(count: int) -> dict[str, torch.Tensor]:

@@ -279,6 +279,110 @@ def test_redis_that_is_full_keeps_the_old_model() -> None:
         client.close()
 
 
+class Unreliable:
+    """A client whose answers to one command are lost; it may reach the server all the same."""
+
+    def __init__(self, client: Any, command: str, arrives: bool) -> None:
+        self._client, self._command, self._arrives = client, command, arrives
+
+    def __getattr__(self, name: str) -> Any:
+        real = getattr(self._client, name)
+        return self._lose(real) if name == self._command else real
+
+    def _lose(self, real: Any) -> Any:
+        from redis.exceptions import ConnectionError as Lost
+
+        def call(*args: Any) -> None:
+            if self._arrives:
+                real(*args)
+            raise Lost("the answer was lost")
+
+        return call
+
+
+@pytest.mark.parametrize(
+    ("command", "arrives", "said"),
+    [
+        ("set", True, "not written to"),
+        ("eval", False, "not written to"),
+        ("eval", True, "written, but what it replaces was not removed from"),
+        ("unlink", False, "written, but what it replaces was not removed from"),
+    ],
+)
+def test_redis_whose_answer_is_lost_holds_one_whole_model(
+    redis_address: str,
+    store: Format,
+    redis: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    command: str,
+    arrives: bool,
+    said: str,
+) -> None:
+    old, new = large_model(1, megabytes=1), large_model(2, megabytes=1)
+    store.write(old, MODEL)
+    keys = redis.dbsize()
+    real = redis_client.connect
+    with monkeypatch.context() as patch:
+        patch.setattr(redis_client, "connect", lambda to: Unreliable(real(to), command, arrives))
+        with pytest.raises(SaveError, match=f"models/one: {said} {redis_address}, the answer"):
+            store.write(new, MODEL)
+    is_written = said.startswith("written")
+    with store.open(MODEL) as reader:
+        assert_same(reader.read(), new if is_written else old)
+    # What is left over is known, so that it goes with the process that wrote it.
+    assert redis.scard(f"{MODEL}:writing") == (1 if is_written else 0)
+    monkeypatch.setattr(redis_server, "is_dead", lambda mark: True)
+    store.write(new, MODEL)
+    assert redis.dbsize() == keys
+
+
+def test_redis_that_is_asked_twice_to_switch_keeps_the_new_model(
+    store: Format, redis: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its client sends a command again whose answer was lost."""
+    store.write({"w": torch.zeros(4)}, MODEL)
+    real = redis_client.connect
+
+    def connect(address: str) -> Any:
+        client = real(address)
+        once = client.eval
+        client.eval = lambda *args: (once(*args), once(*args))[1]
+        return client
+
+    monkeypatch.setattr(redis_client, "connect", connect)
+    store.write({"w": torch.ones(4)}, MODEL)
+    with store.open(MODEL) as reader:
+        assert_same(reader.read(), {"w": torch.ones(4)})
+
+
+def test_redis_does_not_switch_to_what_was_given_up(store: Format, redis: Any) -> None:
+    """The request for the switch may arrive after its writer stopped to wait for it."""
+    store.write({"w": torch.ones(4)}, MODEL)
+    redis.sadd(f"{MODEL}:writing", "late")
+    assert redis_server._give_up(redis, str(MODEL), "late")
+    with pytest.raises(Exception, match="its writer has given this generation up"):
+        redis.eval(redis_server._SWITCH, 2, str(MODEL), f"{MODEL}:writing", "late")
+    with store.open(MODEL) as reader:
+        assert_same(reader.read(), {"w": torch.ones(4)})
+
+
+@pytest.mark.usefixtures("redis_address")
+def test_redis_that_goes_at_the_switch_leaves_it_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = redis_client.connect
+    with running_server() as address:
+        store = formats.get("redis", address=address)
+
+        def connect(to: str) -> Any:
+            client = real(to)
+            once = client.eval
+            client.eval = lambda *args: (client.shutdown(nosave=True), once(*args))
+            return client
+
+        monkeypatch.setattr(redis_client, "connect", connect)
+        with pytest.raises(SaveError, match=f"models/one: not known to be written to {address}"):
+            store.write({"w": torch.ones(4)}, MODEL)
+
+
 @pytest.mark.usefixtures("redis_address")
 def test_a_server_by_tcp_that_stops() -> None:
     with socket.socket() as free:

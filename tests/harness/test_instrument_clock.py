@@ -78,7 +78,7 @@ def test_the_device_is_synchronised_before_the_stamp(monkeypatch: pytest.MonkeyP
         return 5_000_000_000
 
     monkeypatch.setattr(time, "perf_counter_ns", stamp)
-    assert clock.synced() == clock.synced_for("cuda")() == clock.StampClock()() == 5.0
+    assert clock.synced() == clock.StampClock("cuda")() == clock.StampClock()() == 5.0
     assert torch.calls == ["cuda sync", "stamp"] * 3
 
 
@@ -160,7 +160,7 @@ def test_a_device_timer_without_a_device_has_host_times_only() -> None:
     with clock.DeviceTimer("cpu") as timer:
         time.sleep(0.001)
     assert 1_000_000 <= timer.returned_ns <= timer.host_ns
-    assert timer.event_ms is None and timer.launch_ns is None
+    assert timer.event_ms is None
 
 
 def test_a_device_timer_puts_its_events_inside_the_host_stamps(
@@ -171,7 +171,6 @@ def test_a_device_timer_puts_its_events_inside_the_host_stamps(
         torch.calls.append("work")
     assert torch.calls == ["cuda sync", "cuda event", "work", "cuda event", "cuda sync"]
     assert timer.event_ms == 2.0
-    assert timer.launch_ns == timer.host_ns - 2e6
 
 
 def test_a_device_timer_of_a_failed_region_has_no_times() -> None:

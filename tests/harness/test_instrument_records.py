@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import os
@@ -212,6 +213,22 @@ def test_a_full_disk_is_one_line_that_says_what_to_do() -> None:
         InputError, match=r"/dev/full cannot be written: No space left.*run the same"
     ):
         writer.sample(sample())
+
+
+def test_a_file_that_cannot_be_begun_is_not_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(descriptor: int, data: bytes) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", full)
+        with pytest.raises(InputError, match="cannot be written: No space left"):
+            RunWriter.create(tmp_path / "run.jsonl", HEADER)
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match=r"file/run\.jsonl cannot be made: "):
+        RunWriter.create(tmp_path / "file" / "run.jsonl", HEADER)
 
 
 def test_a_missing_and_an_empty_file_are_told_apart(tmp_path: Path) -> None:

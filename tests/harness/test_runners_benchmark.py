@@ -142,6 +142,22 @@ def test_a_track_method_returns_its_number_and_needs_no_clock() -> None:
     assert (instance.last_record.value, instance.last_record.unit) == (4096.0, "bytes")
 
 
+@pytest.mark.parametrize("number", ["nan", "inf", "-inf"])
+def test_a_number_that_is_none_is_a_failed_sample(number: str) -> None:
+    class Strays(Benchmark):
+        def track_stray(self) -> float:
+            return float(number)
+
+    instance = Strays()
+    record = instance.sample("track_stray")
+    assert (record.status, record.value) == ("failed", None)
+    assert record.reason == f"the result is {number}, a finite number expected"
+    instance.setup()
+    instance.track_stray()
+    with pytest.raises(WrongResultError, match="a finite number expected"):
+        instance.teardown()
+
+
 class Wrong(Benchmark):
     def time_wrong(self) -> int:
         return 41
@@ -184,9 +200,80 @@ def test_an_error_in_the_operation_is_a_failed_sample_and_is_cleaned_up() -> Non
     assert gc.isenabled()
 
 
+class Litters(Logged):
+    """Cannot be cleaned up."""
+
+    def clean(self) -> None:
+        super().clean()
+        raise OSError("the folder is not empty")
+
+
+LEFT = "clean-up: OSError: the folder is not empty"
+
+
+def test_what_cannot_be_cleaned_up_is_a_failed_sample_and_raises() -> None:
+    instance = Litters()
+    record = instance.sample("time_it", "a", 1)
+    assert instance.records == [record]
+    assert (record.status, record.value, record.reason) == ("failed", None, LEFT)
+    assert "verify" in instance.log
+    assert gc.isenabled()
+    instance.setup("a", 1)
+    instance.timer()
+    instance.time_it("a", 1)
+    instance.timer()
+    with pytest.raises(OSError, match="the folder is not empty"):
+        instance.teardown("a", 1)
+    instance.teardown("a", 1)
+    assert [kept.reason for kept in instance.records] == [LEFT, LEFT]
+
+
+def test_the_first_failure_comes_before_that_of_the_clean_up() -> None:
+    class WrongToo(Litters):
+        def verify(self) -> None:
+            raise WrongResultError("the answer is wrong")
+
+    instance = WrongToo()
+    assert instance.sample("time_it", "a", 1).reason == f"the answer is wrong; {LEFT}"
+    instance.setup("a", 1)
+    instance.timer()
+    instance.time_it("a", 1)
+    instance.timer()
+    with pytest.raises(WrongResultError):
+        instance.teardown("a", 1)
+
+
+def test_a_set_up_that_broke_and_cannot_be_cleaned_up_leaves_its_record() -> None:
+    class Breaks(Litters):
+        def prepare(self, kind: str, times: int) -> None:
+            raise ZeroDivisionError("division by zero")
+
+    instance = Breaks()
+    with pytest.raises(ZeroDivisionError):
+        instance.setup("a", 1)
+    (record,) = instance.records
+    assert record.status == "failed"
+    assert record.reason == f"set-up: ZeroDivisionError: division by zero; {LEFT}"
+
+
+def test_a_refused_case_that_cannot_be_cleaned_up_is_no_skip() -> None:
+    class Lacks(Litters):
+        def prepare(self, kind: str, times: int) -> None:
+            raise RefusedError("no CUDA device")
+
+    instance = Lacks()
+    with pytest.raises(OSError, match="the folder is not empty"):
+        instance.setup("a", 1)
+    (record,) = instance.records
+    assert (record.status, record.reason) == ("failed", f"no CUDA device; {LEFT}")
+
+
 @pytest.mark.parametrize("where", ["prepare", "time_it", "verify"])
-def test_an_interrupt_is_never_hidden_and_leaves_nothing_behind(where: str) -> None:
-    class Interrupted(Logged):
+@pytest.mark.parametrize("base", [Logged, Litters])
+def test_an_interrupt_is_never_hidden_and_leaves_nothing_behind(
+    where: str, base: type[Logged]
+) -> None:
+    class Interrupted(base):  # type: ignore[misc, valid-type]
         def time_it(self, kind: str, times: int) -> None:
             self.stop("time_it")
 

@@ -14,7 +14,7 @@ from bench_core.errors import CorruptFileError
 from bench_core.formats.direct import Direct
 from bench_core.formats.direct.open_file import OpenFile
 from bench_core.layer_loading import load, load_timed, populating
-from bench_core.layer_loading.mapped import FileMapping, MappedReader
+from bench_core.layer_loading.mapped import MappedReader
 from bench_core.layer_loading.residency import resident_fraction
 
 SIZES = {"small": 10, "large": 3 << 20, "odd": 4097, "other": 1 << 20}
@@ -33,7 +33,7 @@ def resident(path: Path, name: str) -> float:
         entry = reader.header.entries[name]
     file = OpenFile(path)
     try:
-        return resident_fraction(FileMapping(file), [(entry.begin, entry.end)])
+        return resident_fraction(file, [(entry.begin, entry.end)])
     finally:
         file.close()
 
@@ -75,6 +75,21 @@ def test_a_file_that_shrank_is_an_error_and_not_the_end_of_the_process(path: Pat
     with pytest.raises(CorruptFileError, match="truncated meanwhile"):
         reader.read(["large"])
     reader.close()
+
+
+def test_of_a_slice_its_own_range_is_there(path: Path) -> None:
+    expected = load(path, policy="pread")["large"]
+    evict_or_skip(path)
+    with MappedReader(OpenFile(path), populates=True) as reader:
+        found = reader.read_slice("large", (slice(1 << 20, 2 << 20, 2),))
+    entry, file = reader.header.entries["large"], OpenFile(path)
+    thirds = [entry.begin + (i << 22) for i in range(4)]
+    inside = resident_fraction(file, [(thirds[1], thirds[2])])
+    outside = resident_fraction(file, [(thirds[0], thirds[1] - (1 << 20))])
+    file.close()
+    assert inside == 1.0
+    assert outside < 1.0
+    assert torch.equal(found, expected[1 << 20 : 2 << 20 : 2])
 
 
 def test_a_device_that_fails_is_named(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -172,6 +172,51 @@ def test_an_error_nobody_asked_for_is_raised_by_the_next_call(
         saver.save(STATE, tmp_path / "m")
 
 
+def test_of_several_failed_saves_each_is_told(gated: GatedFormat, tmp_path: Path) -> None:
+    saver = AsyncSaver(buffers=3)
+    gated.error = SaveError("disk full")
+    seen, *_ = [saver.save(STATE, tmp_path / "m") for _ in range(3)]
+    gated.gate.set()
+    with pytest.raises(SaveError, match="disk full"):
+        seen.result()
+    with pytest.raises(SaveError, match=r"^2 saves failed: disk full; disk full$") as told:
+        saver.close()
+    assert told.value.__cause__ is gated.error
+    saver.close()  # no second time
+
+
+def test_the_next_save_tells_of_all_that_failed_before(gated: GatedFormat, tmp_path: Path) -> None:
+    with AsyncSaver(buffers=2) as saver:
+        failing = [saver.save(STATE, tmp_path / name / "m") for name in ("here", "there")]
+        gated.gate.set()
+        while not all(pending.done() for pending in failing):
+            pass
+        with pytest.raises(SaveError, match=r"2 saves failed: .*/here/m: .*; .*/there/m: "):
+            saver.save(STATE, tmp_path / "m")
+        saver.save(STATE, tmp_path / "m")
+    assert same(load(tmp_path / "m"), STATE)
+
+
+def test_who_stopped_waiting_has_seen_no_error(gated: GatedFormat, tmp_path: Path) -> None:
+    saver = AsyncSaver()
+    gated.error = SaveError("disk full")
+    pending = saver.save(STATE, tmp_path / "m")
+    with pytest.raises(TimeoutError):
+        pending.result(timeout=0)
+    gated.gate.set()
+    with pytest.raises(SaveError, match="disk full"):
+        saver.close()
+
+
+def test_a_save_that_failed_of_a_time_limit_is_not_one_that_goes_on(
+    gated: GatedFormat, tmp_path: Path
+) -> None:
+    gated.error = TimeoutError("the server does not answer")
+    gated.gate.set()
+    with AsyncSaver() as saver, pytest.raises(TimeoutError, match="the server does not answer"):
+        saver.save(STATE, tmp_path / "m").result()
+
+
 def test_an_error_in_training_is_not_hidden_by_one_of_a_save(
     gated: GatedFormat, tmp_path: Path
 ) -> None:

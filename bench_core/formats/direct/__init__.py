@@ -47,7 +47,8 @@ class Direct(Format):
         Where the file system has no direct I/O the same bytes go through the page cache.
 
         Raises:
-            SaveError: the write failed (full disk, read-only folder); nothing was replaced.
+            SaveError: the write failed (full disk, read-only folder) and nothing was replaced,
+                unless the text says that it was written.
             UnsupportedError: a tensor or a name that the format cannot store.
         """
         return write_atomically(

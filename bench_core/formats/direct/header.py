@@ -17,7 +17,6 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from bench_core.errors import CorruptFileError, UnsupportedError
@@ -85,16 +84,6 @@ def read_header(file: OpenFile) -> Header:
         raise CorruptFileError(f"{file.path}: no valid safetensors file, {error}") from error
     except UnsupportedError as error:
         raise UnsupportedError(f"{file.path}: {error}") from error
-
-
-def read_header_of(path: Path) -> Header:
-    """Open ``path`` through the page cache, read its header, close it. Errors: `read_header`."""
-    file = OpenFile(path)
-    try:
-        file.advise("RANDOM")
-        return read_header(file)
-    finally:
-        file.close()
 
 
 def _parse(text: bytes, data_begin: int, file_size: int) -> Header:

@@ -40,10 +40,6 @@ class OpenFile:
         """
         return self._file.fileno()
 
-    def check_open(self) -> None:
-        """Raise `ValueError` if the file was closed."""
-        self._file.fileno()
-
     @property
     def is_direct(self) -> bool:
         """Whether reads go past the page cache."""

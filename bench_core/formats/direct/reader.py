@@ -15,7 +15,7 @@ from bench_core.formats.direct.header import Entry, Header, read_header
 from bench_core.formats.direct.memory import is_plain
 from bench_core.formats.direct.open_file import OpenFile
 from bench_core.formats.direct.plan import Request, Span, plan
-from bench_core.formats.direct.slices import enclosing
+from bench_core.formats.direct.slices import Part, enclosing
 
 
 class SafetensorsReader(Reader):
@@ -53,7 +53,9 @@ class SafetensorsReader(Reader):
             TensorNotFoundError: a name is not in the file.
             TensorMismatchError: a shape or dtype differs.
             CorruptFileError: the file was truncated after it was opened; some tensors are filled.
+            ValueError: the reader was closed.
         """
+        self.check_open()
         self.check_destinations(tensors)
         plain: dict[tuple[int, int], Entry] = {}
         others: list[str] = []
@@ -75,9 +77,37 @@ class SafetensorsReader(Reader):
             for name in others:
                 tensors[name].copy_(self.read([name])[name])
 
+    def entries(self, names: Iterable[str] | None = None) -> list[Entry]:
+        """Return where the named tensors, or all, lie in the file; each once, in this order.
+
+        Raises:
+            TensorNotFoundError: a name is not in the file (the nearest name is suggested).
+            ValueError: the reader was closed.
+        """
+        self.check_open()
+        if names is None:
+            return list(self.header.entries.values())
+        wanted = list(dict.fromkeys(names))
+        self.check_names(wanted)
+        return [self.header.entries[name] for name in wanted]
+
+    def part(self, name: str, index: tuple[slice, ...]) -> tuple[Part, Entry]:
+        """Return what ``index`` cuts out of a tensor, and the range of the file that encloses it.
+
+        Raises:
+            TensorNotFoundError: the file has no such tensor.
+            ValueError: a step below 1, or more slices than dimensions; the reader was closed.
+        """
+        (entry,) = self.entries([name])
+        part = enclosing(entry.spec.shape, index)
+        spec = TensorSpec((part.count,), entry.spec.dtype)
+        begin = entry.begin + part.first * spec.dtype.itemsize
+        return part, Entry(name, spec, begin, begin + spec.nbytes)
+
     def close(self) -> None:
         """Close the file. Tensors that were read stay valid."""
         self.file.close()
+        self.closed = True
 
 
 class PositionedReader(SafetensorsReader):
@@ -110,6 +140,7 @@ class PositionedReader(SafetensorsReader):
         Raises:
             TensorNotFoundError: a name is not in the file (the nearest name is suggested).
             CorruptFileError: the file was truncated after it was opened.
+            ValueError: the reader was closed.
         """
         tensors, requests = self.prepare(names)
         self._run(requests)
@@ -120,16 +151,10 @@ class PositionedReader(SafetensorsReader):
 
         Raises:
             TensorNotFoundError: the file has no such tensor.
-            ValueError: a step below 1, or more slices than dimensions.
+            ValueError: a step below 1, or more slices than dimensions; the reader was closed.
         """
-        self.check_names([name])
-        entry = self.header.entries[name]
-        part = enclosing(entry.spec.shape, index)
-        spec = TensorSpec((part.count,), entry.spec.dtype)
-        begin = entry.begin + part.first * spec.dtype.itemsize
-        tensors, spans = allocate(
-            [Entry(name, spec, begin, begin + spec.nbytes)], self.file.alignment
-        )
+        part, entry = self.part(name, index)
+        tensors, spans = allocate([entry], self.file.alignment)
         self.fill(spans)
         return part.of(tensors[name])
 
@@ -144,12 +169,12 @@ class PositionedReader(SafetensorsReader):
 
         Raises:
             TensorNotFoundError: a name is not in the file.
+            ValueError: the reader was closed.
         """
-        names = list(self.header.entries) if names is None else list(dict.fromkeys(names))
-        self.check_names(names)
-        wanted = sorted((self.header.entries[name] for name in names), key=_position)
-        tensors, spans = allocate(wanted, self.file.alignment)
-        return {name: tensors[name] for name in names}, plan(spans, self.file.alignment)
+        wanted = self.entries(names)
+        tensors, spans = allocate(sorted(wanted, key=_position), self.file.alignment)
+        in_order = {entry.name: tensors[entry.name] for entry in wanted}
+        return in_order, plan(spans, self.file.alignment)
 
     def perform(self, request: Request) -> None:
         """Do one request; in the order given or any other, in any thread.

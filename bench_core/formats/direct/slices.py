@@ -21,11 +21,15 @@ class Part:
     strides: tuple[int, ...]
     """Steps of the slice's dimensions within the range."""
 
-    def of(self, flat: torch.Tensor) -> torch.Tensor:
-        """Return the slice out of the enclosing elements, without what else they hold."""
+    def within(self, flat: torch.Tensor) -> torch.Tensor:
+        """Return the slice as a view of the enclosing elements."""
         if self.count == 0:
             return flat.new_empty(self.shape)
-        return flat.as_strided(self.shape, self.strides).contiguous()
+        return flat.as_strided(self.shape, self.strides)
+
+    def of(self, flat: torch.Tensor) -> torch.Tensor:
+        """Return the slice out of the enclosing elements, without what else they hold."""
+        return self.within(flat).contiguous()
 
 
 def enclosing(shape: tuple[int, ...], index: tuple[slice, ...]) -> Part:

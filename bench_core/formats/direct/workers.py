@@ -7,6 +7,7 @@ threads (Linux 6.18, virtio, 2 cores, medians of 30 interleaved rounds). No depe
 
 from __future__ import annotations
 
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
@@ -22,12 +23,19 @@ DEPTH: Final = 8
 ALONE_BYTES: Final = 16 << 20
 """Copies within memory up to this long are fastest in the calling thread."""
 
-_pool = PerProcess(lambda: ThreadPoolExecutor(DEPTH - 1, thread_name_prefix="bench-core-io"))
+_NAMES: Final = "bench-core-io"
+_pool = PerProcess(lambda: ThreadPoolExecutor(DEPTH - 1, thread_name_prefix=_NAMES))
 
 
 def depth_for_copies(nbytes: int) -> int:
     """Return how many threads to copy ``nbytes`` of memory with: waking others costs some too."""
     return 1 if nbytes <= ALONE_BYTES else DEPTH
+
+
+def thread_ids() -> list[int]:
+    """Return the kernel's ids of the threads that help, those that there are by now."""
+    helpers = [thread for thread in threading.enumerate() if thread.name.startswith(_NAMES)]
+    return [thread.native_id for thread in helpers if thread.native_id is not None]
 
 
 def run(jobs: Iterable[T], work: Callable[[T], None], depth: int = DEPTH) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import multiprocessing
 import signal
 import sys
@@ -16,7 +15,7 @@ from harness.errors import HarnessError, InputError
 from harness.experiments.engines.base import POLL_SECONDS, EngineError, Waiting
 from harness.experiments.share import Share, take_share
 from harness.records import Param
-from harness.subprocesses import PR_SET_PDEATHSIG
+from harness.subprocesses import end_with_parent
 
 STARTS: Final = 3
 """How often a share is started whose process is lost."""
@@ -108,8 +107,7 @@ class _Process:
 
 def _take(share: Share, connection: Connection) -> None:
     """Take a share; the process's main function."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    end_with_parent(signal.SIGTERM)
     try:
         take_share(share)
     except KeyboardInterrupt:

@@ -60,7 +60,11 @@ def _two(value: float) -> str:
 
 
 def draw(chart: Chart) -> Figure:
-    """Draw a figure of dots."""
+    """Draw a figure of dots.
+
+    Raises:
+        InputError: the figure names no ``x``.
+    """
     across = chart.selection.across
     if across is None:
         raise InputError(f"figure {chart.selection.spec.name}: scatter needs x, a quantity")
