@@ -187,11 +187,11 @@ class Search(Benchmark):
             self.folder = None
 
     def _check_score(self, method: Any, best: Any) -> None:
-        from bench_core.model_search.proxies.threads import one_thread
+        from bench_core.torch_threads import torch_threads
         from bench_core.weight_transfer.training import score
 
         graph = self.setup_.space.build(best.candidate.arch)
-        with one_thread():  # as where it was trained: the last bits depend on it
+        with torch_threads(1):  # as where it was trained: the last bits depend on it
             found = score(graph, method.get(best.candidate.model), self.setup_.task.open())
         if found != best.outcome.accuracy:
             raise WrongResultError(f"a kept model scores {found}, not {best.outcome.accuracy}")

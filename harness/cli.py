@@ -34,6 +34,10 @@ COMMANDS: Final = {
         "harness.commands.birthday",
         "estimate what a new architecture has in common with stored ones",
     ),
+    "population": (
+        "harness.commands.population",
+        "draw architectures of a search space, and children of them, into a file",
+    ),
     "limits": (
         "harness.commands.limits",
         "probe what this machine's disk, memory and device allow",

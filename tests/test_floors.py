@@ -13,6 +13,7 @@ ROOT = Path(__file__).parents[1]
 FLOORS = {
     "errors": 0,
     "optional": 1,
+    "torch_threads": 1,
     "write_ahead": 1,
     "data": 2,
     "formats": 2,

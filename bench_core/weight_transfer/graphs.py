@@ -156,14 +156,28 @@ class ArchitectureGraph:
         }
 
     def tensor_ids(self, positions: Iterable[int] | None = None) -> dict[str, TensorId]:
-        """Return the ids of the tensors of some layers, or all, by their state dict's names."""
+        """Return the ids of the tensors of some layers, or all, by their state dict's names.
+
+        Raises:
+            GraphError: there is no such position.
+        """
         if positions is None:
             return dict(self._tensor_ids)
         return {
             name: self._tensor_ids[name]
             for position in positions
-            for name in (f"{position}.{tensor}" for tensor, _ in self.layers[position].tensors)
+            for name in (f"{position}.{tensor}" for tensor, _ in self.layer(position).tensors)
         }
+
+    def layer(self, position: int) -> Layer:
+        """Return the layer at a position.
+
+        Raises:
+            GraphError: there is no such position.
+        """
+        if not 0 <= position < len(self.layers):
+            raise GraphError(f"no layer {position}, expected 0 to {len(self.layers) - 1}")
+        return self.layers[position]
 
     @functools.cached_property
     def _tensor_ids(self) -> Mapping[str, TensorId]:

@@ -6,7 +6,7 @@ A retired model's record stays, so its children still know it.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from bench_core.weight_transfer.records import ModelRecord
@@ -89,16 +89,27 @@ def most_recent_common_ancestor(store: LayerStore, a: int, b: int) -> int | None
     return next((model for model in (b, *ancestry(store, b)) if model in line), None)
 
 
-def popularity(store: LayerStore, window: int) -> tuple[tuple[int, int], ...]:
-    """Return who was the donor of the last ``window`` models and how often, the most popular first.
+def popularity(store: LayerStore, window: int | None = None) -> tuple[tuple[int, int], ...]:
+    """Return who was the donor of a store's models and how often, as `most_popular`."""
+    records = sorted(_all_records(store), key=lambda record: (record.created_ns, record.id))
+    return most_popular([record.parent for record in records], window)
+
+
+def most_popular(
+    donors: Sequence[int | None], window: int | None = None
+) -> tuple[tuple[int, int], ...]:
+    """Return donors and how many models took from each, the most popular first, then by id.
 
     The measure for caching of "Understanding Patterns of Deep Learning Model Evolution in Network
     Architecture Search", HiPC 2023.
+
+    Args:
+        donors: of one model after the other; None has none.
+        window: only the last so many models count; None: all.
     """
-    records = sorted(_all_records(store), key=lambda record: (record.created_ns, record.id))
-    latest = records[max(len(records) - window, 0) :]
-    donors = Counter(record.parent for record in latest if record.parent is not None)
-    return tuple(sorted(donors.items(), key=lambda pair: (-pair[1], pair[0])))
+    taken = donors if window is None else donors[max(len(donors) - window, 0) :]
+    counts = Counter(donor for donor in taken if donor is not None)
+    return tuple(sorted(counts.items(), key=lambda pair: (-pair[1], pair[0])))
 
 
 def _all_records(store: LayerStore) -> Iterable[ModelRecord]:

@@ -36,6 +36,7 @@ class Network(nn.Module):
         self._outputs = tuple(v for v, after in enumerate(graph.successors) if not after)
         self._last_used = _last_used(graph)
         self._prefix: frozenset[int] = frozenset()
+        """The positions of the layers that run without autograd."""
 
     def initialise(self, seed: int, positions: Iterable[int] | None = None) -> None:
         """Give first values to some layers, or all: each depends on seed and layer name only."""
@@ -48,8 +49,7 @@ class Network(nn.Module):
         Raises:
             GraphError: there is no such position.
         """
-        if not 0 <= position < len(self.graph):
-            raise GraphError(f"no layer {position}, expected 0 to {len(self.graph) - 1}")
+        self.graph.layer(position)
         return self.get_submodule(str(position))
 
     def forward(
@@ -105,11 +105,6 @@ class Network(nn.Module):
     def trainable_parameters(self) -> Iterator[nn.Parameter]:
         """Return the parameters that are not frozen."""
         return (parameter for parameter in self.parameters() if parameter.requires_grad)
-
-    @property
-    def frozen_prefix(self) -> tuple[int, ...]:
-        """The positions of the layers that run without autograd."""
-        return tuple(sorted(self._prefix))
 
     def _set_frozen(self, frozen: frozenset[int]) -> None:
         self.frozen = frozen

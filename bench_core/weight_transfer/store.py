@@ -18,6 +18,7 @@ import torch
 from bench_core.errors import TensorNotFoundError, nearest
 from bench_core.formats.atomic import writer_mark
 from bench_core.weight_transfer.errors import RetiredError
+from bench_core.weight_transfer.fetches import destinations, wanted_of
 from bench_core.weight_transfer.graphs import ArchitectureGraph, TensorId
 from bench_core.weight_transfer.placement import Placement
 from bench_core.weight_transfer.prefix import Match, Measure
@@ -178,7 +179,7 @@ class LayerStore:
 
         Raises:
             UnknownModelError: there never was such a model.
-            TensorNotFoundError: it has no tensor of this name.
+            TensorNotFoundError: it has no tensor of this name, or ``into`` has none.
             TensorMismatchError: a tensor of ``into`` has another shape or type.
             RetiredError: the model is retired and its tensors are gone.
             CorruptFileError: stored bytes are damaged.
@@ -192,12 +193,10 @@ class LayerStore:
                 raise TensorNotFoundError(
                     f"model {model} has no tensor {name!r}{nearest(name, specs)}"
                 )
-        found = {
-            name: torch.empty(specs[name].shape, dtype=specs[name].dtype)
-            if into is None
-            else into[name]
-            for name in names
-        }
+        if into is None:
+            found = {n: torch.empty(specs[n].shape, dtype=specs[n].dtype) for n in names}
+        else:
+            found = destinations(names, into)
         check_same(model, specs, found)
         self._placement.read(
             record, {record.tensor_ids[name]: tensor for name, tensor in found.items()}
@@ -215,13 +214,11 @@ class LayerStore:
             into: its tensors by ``<position>.<name>``; others than the prefix's are left alone.
 
         Raises:
-            As `get`.
+            GraphError, TensorNotFoundError, TensorMismatchError: as `wanted_of`.
+            UnknownModelError, RetiredError, CorruptFileError: as `get`.
         """
-        wanted = graph.tensor_ids(match.positions)
-        check_same(match.donor, graph.tensors(), {name: into[name] for name in wanted})
-        self._placement.read(
-            self.record(match.donor), {key: into[name] for name, key in wanted.items()}
-        )
+        record = self.record(match.donor)
+        self._placement.read(record, wanted_of(match, graph, record, into))
 
     def record(self, model: int) -> ModelRecord:
         """Return what is known of a model, live or retired: graph, owner map, donor, accuracy.

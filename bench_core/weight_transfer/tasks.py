@@ -12,6 +12,7 @@ import torch
 
 from bench_core.data import load_digit_vectors
 from bench_core.errors import UnknownNameError, nearest
+from bench_core.torch_threads import torch_threads
 from bench_core.weight_transfer.errors import TaskError
 
 Kind = Literal["classification", "regression"]
@@ -145,7 +146,7 @@ def generated(
 
     16 normal numbers stand behind each item. Each input is a sum of 16 fixed patterns with these
     as factors, and noise; the target is what a fixed random network of one hidden layer makes of
-    them, so that a linear model falls short.
+    them, so that a linear model falls short. The same bits for any number of torch's threads.
 
     Args:
         shapes: of one item, for each input; patterns run along the last axis.
@@ -170,9 +171,10 @@ def generated(
         raise TaskError("n_validation 1: a regression is judged by 2 items or more")
     generator = torch.Generator().manual_seed(seed)
     n = n_train + n_validation
-    latent = torch.randn(n, _LATENT, generator=generator)
-    inputs = tuple(_observed(latent, shape, generator) for shape in shapes)
-    targets = _targets(latent, outputs, kind, generator)
+    with torch_threads(1):  # or a process with more of them would have other last bits
+        latent = torch.randn(n, _LATENT, generator=generator)
+        inputs = tuple(_observed(latent, shape, generator) for shape in shapes)
+        targets = _targets(latent, outputs, kind, generator)
     train = Items(tuple(x[:n_train] for x in inputs), targets[:n_train])
     validation = Items(tuple(x[n_train:] for x in inputs), targets[n_train:])
     return Task(kind, outputs, train, validation)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import gc
 import json
-import os
 import subprocess
 import sys
 import time
@@ -19,13 +18,13 @@ from pathlib import Path
 from threading import Timer
 from typing import TYPE_CHECKING, Any, Final
 
+from benchmarks.support.child_processes import check_library, child_command, library_file
 from benchmarks.support.query_times import timed
 from harness.errors import HarnessError
 
 if TYPE_CHECKING:
     from benchmarks.support.prefix_populations import StoredNames
 
-ROOT: Final = Path(__file__).parents[2]
 READY: Final = "ready"
 
 
@@ -47,7 +46,8 @@ def read_at_once(
     """Start readers, let them begin together, and return what they did.
 
     Raises:
-        HarnessError: one of them failed, or took more than ``timeout`` seconds.
+        HarnessError: one of them failed, took more than ``timeout`` seconds, or has the library
+            from elsewhere.
     """
     task: dict[str, Any] = {
         "stored": (stored.space, stored.n, stored.layers, stored.seed),
@@ -60,6 +60,7 @@ def read_at_once(
     with ExitStack() as stack:
         started = [stack.enter_context(_reader(task, timeout)) for _ in range(readers)]
         found = _answers(started)
+    check_library(one["library"] for one in found)
     return Read(
         (max(one["ended"] for one in found) - min(one["began"] for one in found)) / 1e9,
         [seconds for one in found for seconds in one["taken"]],
@@ -100,7 +101,7 @@ def main(arguments: Sequence[str]) -> None:
     number = (len(asked) - 1) % len(children)
     donor = None if found[-1] is None else found[-1].donor
     answer = {"began": began, "ended": ended, "taken": taken, "last": (number, donor)}
-    print(json.dumps(answer), flush=True)
+    print(json.dumps({**answer, "library": library_file()}), flush=True)
 
 
 def _prepared(task: dict[str, Any]) -> tuple[Any, list[Any]]:
@@ -118,13 +119,11 @@ def _prepared(task: dict[str, Any]) -> tuple[Any, list[Any]]:
 
 @contextmanager
 def _reader(task: dict[str, Any], timeout: float) -> Iterator[subprocess.Popen[str]]:
-    path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
     process = subprocess.Popen(
-        [sys.executable, "-m", "benchmarks.support.prefix_readers", json.dumps(task)],
+        child_command("benchmarks.support.prefix_readers", json.dumps(task)),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        env={**os.environ, "PYTHONPATH": path},
         text=True,
     )
     timer = Timer(timeout, process.kill)
@@ -152,7 +151,3 @@ def _line(process: subprocess.Popen[str]) -> str:
 def _failed(process: subprocess.Popen[str]) -> HarnessError:
     said = process.stderr.read().strip().splitlines() if process.stderr else []
     return HarnessError(f"a reader failed: {said[-1] if said else 'it was ended'}")
-
-
-if __name__ == "__main__":
-    main(sys.argv[1:])

@@ -56,7 +56,8 @@ def test_other_processes_train_the_candidates() -> None:
 def test_an_engine_that_finds_something_else_is_a_failed_sample(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    assert SearchEngine().sample("time_search", "processes", 6, 2).status == "ok"
+    record = SearchEngine().sample("time_search", "processes", 6, 2)
+    assert (record.status, record.reason) == ("ok", None)
     about = applications.get("toy_regression")
     method = MethodRecipe("store", servers=("memory:",))
     settings = Evolution(

@@ -15,6 +15,7 @@ from benchmarks import layer_names, mpi_queries
 from benchmarks.layer_names import LayerNames
 from benchmarks.mpi_queries import MpiQuery
 from benchmarks.prefix_queries import CONTENDERS, ConcurrentReaders, PrefixQuery
+from benchmarks.support.child_processes import library_file
 from benchmarks.support.prefix_populations import StoredNames
 from benchmarks.support.prefix_readers import read_at_once
 from benchmarks.support.query_times import latencies, timed
@@ -172,8 +173,13 @@ def test_without_mpiexec_the_case_is_skipped(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_ranks_that_were_not_asked_for_fail(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("mpi4py")
-    taken = [1000] * mpi_queries.QUERIES
-    measured = {"ranks": 1, "query_ns": taken, "median_query_ns": 1000, "median_single_ns": 1}
+    measured = {
+        "ranks": 1,
+        "libraries": [library_file()],
+        "query_ns": [1000] * mpi_queries.QUERIES,
+        "median_query_ns": 1000,
+        "median_single_ns": 1,
+    }
     assert mpi(monkeypatch, "/bin/true", {**measured, "ranks": 2}).status == "ok"
     assert mpi(monkeypatch, "/bin/true", measured).status == "failed"
 

@@ -12,7 +12,7 @@ from proxy_cases import features_of, random_task
 from torch.nn.functional import cross_entropy
 
 from bench_core.model_search.proxies import Features, Score, Task, get
-from bench_core.model_search.proxies.linear import initial_weights, with_bias
+from bench_core.model_search.proxies.linear import initial_weights
 
 
 def plainly(features: Features, task: Task, seed: int, epochs: int, rate: float) -> Score:
@@ -120,17 +120,6 @@ def test_the_global_generator_is_left_alone() -> None:
     torch.manual_seed(3)
     get("linear", epochs=1).score([features_of(task, 8, 1)], task, 0)
     assert torch.equal(torch.rand(4), expected)
-
-
-@given(n=st.integers(1, 50), dim=st.integers(1, 200))
-def test_every_item_starts_on_64_bytes(n: int, dim: int) -> None:
-    features = torch.rand(n, dim)
-    padded = with_bias(features)
-    assert padded.data_ptr() % 64 == 0
-    assert padded.stride(0) * 4 % 64 == 0
-    assert torch.equal(padded[:, :dim], features)
-    assert bool((padded[:, dim] == 1).all())
-    assert not padded[:, dim + 1 :].any()
 
 
 def test_features_are_left_as_they_were() -> None:

@@ -15,10 +15,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from evolution_cases import SETTINGS, history, setup
 
 from bench_core.errors import CorruptFileError, SaveError, UnknownNameError
-from bench_core.weight_transfer import ModelExistsError, SpaceError, spaces
+from bench_core.torch_threads import torch_threads
+from bench_core.weight_transfer import (
+    ModelExistsError,
+    SpaceError,
+    applications,
+    lineage,
+    open_store,
+    spaces,
+)
 from bench_core.weight_transfer.errors import EvolutionError, TaskError
 from bench_core.weight_transfer.evolution import (
     AgingEvolution,
@@ -75,6 +84,25 @@ def test_a_seed_decides_the_whole_search() -> None:
     assert history(other) != history(one)
 
 
+def test_where_the_ids_begin_decides_nothing_not_even_whether_the_first_born_is_a_donor() -> None:
+    settings = replace(SETTINGS, candidates=8, seed=7)
+    found = [history(search(setup(), replace(settings, first_model=id))) for id in (0, 5)]
+    assert found[0] == found[1]
+    assert 0 in [donor for _, _, _, donor, *_ in found[0]]
+
+
+def test_a_search_has_the_same_bits_however_many_threads_its_caller_has() -> None:
+    """Or engines would differ: other processes have the search's number of threads alone."""
+    about = applications.get("toy_regression")
+    described = setup(space=about.space, task=about.task, plan=about.plan)
+    found = []
+    for count in (1, 2):
+        with torch_threads(count):
+            found.append(history(search(described, replace(SETTINGS, candidates=3))))
+            assert torch.get_num_threads() == count
+    assert found[0] == found[1]
+
+
 def test_controls() -> None:
     alone = search(setup(), replace(SETTINGS, donors="none"))
     assert all(one.candidate.match is None for one in alone.arrivals)
@@ -116,7 +144,16 @@ def test_measures_of_a_search() -> None:
     taken = sum(one.candidate.match is not None for one in result.arrivals)
     assert sum(count for _, count in popular) == taken
     last = result.arrivals[-1].candidate.match
-    assert result.donor_popularity(1) == ([] if last is None else [(last.donor, 1)])
+    assert result.donor_popularity(1) == (() if last is None else ((last.donor, 1),))
+    assert result.donor_popularity(0) == ()
+
+
+def test_donors_are_as_popular_in_the_result_as_in_the_store(tmp_path: Path) -> None:
+    result = search(setup(tmp_path), replace(SETTINGS, retires=False))
+    with open_store([f"files:{tmp_path / 'models'}"]) as store:
+        for window in (None, 0, 3, 100):
+            assert lineage.popularity(store, window) == result.donor_popularity(window)
+    assert result.donor_popularity()
 
 
 def test_a_candidate_that_diverges_is_no_donor_and_no_end_of_the_search() -> None:
@@ -509,4 +546,4 @@ def _unpickled(path: Path) -> object:
 
 
 def test_an_empty_result_has_no_popularity() -> None:
-    assert SearchResult(()).donor_popularity() == []
+    assert SearchResult(()).donor_popularity() == ()

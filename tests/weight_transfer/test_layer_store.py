@@ -17,6 +17,7 @@ from layer_store_cases import ENGINES, equal, graph, stored_bytes, stores, tenso
 
 from bench_core.errors import TensorMismatchError, TensorNotFoundError
 from bench_core.weight_transfer import (
+    GraphError,
     LayerStore,
     Match,
     ModelExistsError,
@@ -97,7 +98,7 @@ def test_the_second_writer_of_an_id_is_refused_and_changes_nothing(store: LayerS
     _, second = with_child(store)
     before = store.usage()
     other = graph(16, 7)
-    with pytest.raises(ModelExistsError, match="had a model 2"):
+    with pytest.raises(ModelExistsError, match="has or had a model 2; take another id"):
         own = tensors(other, seed=3, inherited=(0,))
         store.put(2, other, own, donor=Match(1, (0,), 1))
     assert store.usage() == before
@@ -120,9 +121,9 @@ def test_what_a_pin_keeps_outlives_retirement_until_the_last_pin_goes(store: Lay
     store.unpin(1, two)
     store.unpin(1, two)
     assert store.usage().nbytes == store.usage().references == 0
-    with pytest.raises(RetiredError):
+    with pytest.raises(RetiredError, match="a tensor of model 1 is not there any more"):
         store.get(1)
-    with pytest.raises(RetiredError):
+    with pytest.raises(RetiredError, match="model 1 is retired; ask for another donor"):
         store.pin(1)
 
 
@@ -207,7 +208,11 @@ def test_tensors_that_are_not_the_models_are_refused(store: LayerStore) -> None:
         store.get(1, ["1.bia"])
     with pytest.raises(TensorMismatchError, match=r"'0\.weight' is .* \[16, 8\], given was"):
         store.get(1, into={"0.weight": torch.zeros(8, 16)})
-    with pytest.raises(UnknownModelError):
+    with pytest.raises(TensorNotFoundError, match=r"no destination was given for '1\.bias'"):
+        store.get(1, ["0.bias", "1.bias"], into={"0.bias": torch.zeros(16)})
+    with pytest.raises(GraphError, match="no layer 2, expected 0 to 1"):
+        store.put(2, architecture, {}, donor=Match(1, (0, 2), 2))
+    with pytest.raises(UnknownModelError, match="the store never had a model 7"):
         store.get(7)
     assert store.models() == [1]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 import os
 import shutil
 import signal
@@ -130,17 +129,6 @@ def test_providers_end_with_the_process_that_spawned_them_even_if_it_is_killed(
     marks = done.stdout.split()
     assert len(marks) == 2
     wait_for(lambda: all(map(is_dead, marks)), longest_sleep=0.05, seconds=60)
-
-
-@needs_mpi
-def test_the_command_measures_each_query_and_compares_the_answers(tmp_path: Path) -> None:
-    module = ["-m", "bench_core.weight_transfer.stores.mpi_query"]
-    done = ranks(2, *module, "--models", "50", "--queries", "7", folder=tmp_path)
-    assert done.returncode == 0, done.stderr
-    measured = json.loads(done.stdout)
-    assert measured["ranks"] == 2 and measured["models"] == 50
-    assert len(measured["query_ns"]) == len(measured["single_ns"]) == 7
-    assert min(measured["query_ns"]) > 0
 
 
 @needs_mpi

@@ -213,7 +213,6 @@ def test_unfrozen_layers_train_and_move_their_statistics_again() -> None:
     train(network, torch.randn(9, 2, 20))
 
     assert all(digests(network, range(8))[name] != digest for name, digest in before.items())
-    assert network.frozen_prefix == ()
 
 
 def test_the_frozen_prefix_keeps_no_activations() -> None:
@@ -230,9 +229,8 @@ def test_the_frozen_prefix_keeps_no_activations() -> None:
     for position in range(8):
         network.layer(position).register_forward_hook(note(position))
 
-    network(torch.randn(9, 2, 20))
+    network(torch.randn(9, 2, 20, requires_grad=True))
 
-    assert network.frozen_prefix == (0, 1, 2, 3)
     assert [seen[position] for position in range(8)] == [False] * 5 + [True] * 3
 
 
@@ -242,7 +240,6 @@ def test_a_frozen_layer_after_a_trained_one_passes_the_gradient() -> None:
 
     network((torch.randn(6, 3), torch.randn(6, 4))).square().sum().backward()
 
-    assert network.frozen_prefix == (0, 1, 2)
     assert network.layer(5).weight.grad is None
     assert network.layer(3).weight.grad.abs().sum() > 0
 

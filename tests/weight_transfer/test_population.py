@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import subprocess
-import sys
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
@@ -16,7 +12,7 @@ from hypothesis import strategies as st
 
 from bench_core.errors import CorruptFileError, SaveError, UnsupportedError
 from bench_core.weight_transfer import SpaceError, spaces
-from bench_core.weight_transfer.population import evolve, generate, main
+from bench_core.weight_transfer.population import evolve, generate
 from bench_core.weight_transfer.population_chunks import CHUNK, Chunk
 from bench_core.weight_transfer.population_files import Population, load
 from bench_core.weight_transfer.prefix_names import prefix_names
@@ -226,41 +222,3 @@ def test_wrong_calls_are_refused(tmp_path: Path) -> None:
         generate(SPACE, 1, seed=-1)
     with pytest.raises(SpaceError, match="0 workers"):
         generate(SPACE, 1, seed=1, workers=0)
-
-
-ARGUMENTS = ["feed-forward", str(N), "--set", "layers=5", "--set", "widths=[8, 16]"]
-
-
-def test_the_command_line_saves_the_same(tmp_path: Path) -> None:
-    path = tmp_path / "population.npz"
-    assert main([*ARGUMENTS, str(path), "--seed", "4", "--evolve", "9", "--workers", "2"]) == 0
-    assert equal(load(path), evolve(generate(SPACE, N, seed=4), 9, seed=5))
-
-
-def test_the_command_line_says_what_is_wrong_in_one_line(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert main(["feed-forwart", "3", str(tmp_path / "population.npz")]) == 2
-    assert capsys.readouterr().err.startswith("error: no search space 'feed-forwart'")
-    with pytest.raises(SystemExit):
-        main([*ARGUMENTS, str(tmp_path / "population.npz"), "--set", "layers"])
-    assert "expected NAME=JSON" in capsys.readouterr().err
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(shutil.which("mpiexec") is None, reason="mpiexec is not installed")
-@pytest.mark.parametrize("processes", [1, 3])
-def test_on_mpi_the_result_is_the_same(tmp_path: Path, processes: int) -> None:
-    pytest.importorskip("mpi4py", reason="mpi4py is not installed")
-    path = tmp_path / "population.npz"
-    launch = ["mpiexec", "--allow-run-as-root", "--oversubscribe", "-n", str(processes)]
-    module = ["-m", "mpi4py.futures", "-m", "bench_core.weight_transfer.population"]
-    run = subprocess.run(
-        [*launch, sys.executable, *module, *ARGUMENTS, str(path), "--seed", "4", "--mpi"],
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    assert run.returncode == 0, run.stderr
-    assert equal(load(path), generate(SPACE, N, seed=4))

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from bench_core.errors import UnknownNameError
 from bench_core.weight_transfer import SpaceError, by_intersection, spaces
 from bench_core.weight_transfer.spaces import DenseSkip, SearchSpace
+from bench_core.weight_transfer.spaces.base import MOST_CHOICES
 
 SMALL: dict[str, dict[str, object]] = {
     "dense-skip": {"layers": 4},
@@ -186,3 +187,18 @@ def test_wrong_settings_are_refused() -> None:
         spaces.get("nt3-small", inputs=48)
     with pytest.raises(SpaceError, match="-1 architectures"):
         spaces.get("attn").random(-1, np.random.default_rng(0))
+
+
+def test_as_many_choices_as_are_held_are_all_drawn_and_no_more_are_taken() -> None:
+    most = spaces.get("feed-forward", layers=1, widths=tuple(range(1, MOST_CHOICES)))
+    assert most.choices == (65_536,)
+    assert most.check([[65_535]]).tolist() == [[65_535]]
+    assert most.random(400_000, np.random.default_rng(0)).max() > 65_500
+    more = spaces.get("feed-forward", layers=2, widths=tuple(range(1, 70_001)))
+    for use in (
+        lambda: more.check([[69_999, 1]]),
+        lambda: more.random(3, np.random.default_rng(0)),
+        lambda: more.build([69_999, 1]),
+    ):
+        with pytest.raises(SpaceError, match="70001 choices at position 0, expected 1 to 65536"):
+            use()

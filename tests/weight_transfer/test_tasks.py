@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from bench_core.errors import UnknownNameError
-from bench_core.weight_transfer import tasks
+from bench_core.torch_threads import torch_threads
+from bench_core.weight_transfer import applications, tasks
 from bench_core.weight_transfer.errors import TaskError
 from bench_core.weight_transfer.tasks import Items, Task, TaskRecipe
 
@@ -26,6 +27,19 @@ def test_a_recipe_gives_equal_items_wherever_it_is_opened() -> None:
     assert torch.equal(one.validation.targets, two.validation.targets)
     other = TaskRecipe.of("attn", **{**dict(recipe.settings), "seed": 1}).open()
     assert not torch.equal(one.train.targets, other.train.targets)
+
+
+@pytest.mark.parametrize("recipe", [applications.get("toy_regression").task, small("uno")])
+def test_items_have_the_same_bits_for_any_number_of_threads(recipe: TaskRecipe) -> None:
+    found = []
+    for count in (1, 2, 3):
+        with torch_threads(count):
+            found.append(recipe.open())
+            assert torch.get_num_threads() == count
+    for items in zip(*map(_sides, found), strict=True):
+        one, *others = [(*side.inputs, side.targets) for side in items]
+        for other in others:
+            assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
 
 
 def test_lists_in_lists_are_taken_for_tuples_too() -> None:

@@ -37,6 +37,7 @@ from transfer_method_cases import (
 from bench_core.errors import SaveError, TensorMismatchError, TensorNotFoundError
 from bench_core.weight_transfer import (
     ArchitectureGraph,
+    GraphError,
     Match,
     ModelExistsError,
     RetiredError,
@@ -194,6 +195,23 @@ def test_destinations_that_do_not_fit_are_refused_before_anything_is_written(
         assert not any(tensor.any() for tensor in into.values())
 
 
+def test_what_a_donor_cannot_give_is_told_before_anything_is_written(
+    method: TransferMethod,
+) -> None:
+    family(method)
+    child = graph(16, 16, 7)
+    missing = {name: tensor for name, tensor in zeros(child).items() if name != "1.weight"}
+    for positions, into, error, said in (
+        ((0, 1), missing, TensorNotFoundError, r"no destination was given for '1\.weight'"),
+        ((0, 2), zeros(child), TensorNotFoundError, r"model 1 has no tensor that equals '2\."),
+        ((0, 3), zeros(child), GraphError, "no layer 3, expected 0 to 2"),
+        ((0, -1), zeros(child), GraphError, "no layer -1, expected 0 to 2"),
+    ):
+        with pytest.raises(error, match=said):
+            method.fetch(Match(1, positions, 2), child, into)
+        assert not any(tensor.any() for tensor in into.values())
+
+
 def test_tensors_that_are_not_the_models_are_refused_and_nothing_is_kept(
     method: TransferMethod, tmp_path: Path
 ) -> None:
@@ -265,7 +283,7 @@ def test_what_a_pin_keeps_outlives_retirement_until_the_last_pin_goes(
     for call in (method.get, method.retain):
         with pytest.raises(RetiredError):
             call(1)
-    with pytest.raises(RetiredError):
+    with pytest.raises(RetiredError, match="model 1 is retired; ask for another donor"):
         method.match_with(1, graph(16))
 
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from bench_core.model_search.errors import SearchError
-from bench_core.model_search.proxies.threads import one_thread
+from bench_core.torch_threads import torch_threads
 
 
 class ProxyError(SearchError):
@@ -101,9 +101,10 @@ class Score:
 class Proxy(ABC):
     """A proxy score; a subclass is a frozen dataclass of its settings.
 
-    A model's score is the same bits alone or among others, in any order: each model is scored by
-    itself, on one thread, by the same calls on memory that is laid out the same way. One thread
-    also gives the same bits whatever number of threads the caller uses.
+    A model's score is the same bits alone or among others, in any order: all that rounds in more
+    than one way is computed for each model by itself, on one thread, by the same calls on memory
+    that is laid out the same way. One thread also gives the same bits whatever number of threads
+    the caller uses.
     """
 
     name: ClassVar[str]
@@ -127,21 +128,37 @@ class Proxy(ABC):
             ProxyError: features that do not fit the labels, missing logits of the source, or fewer
                 training items than classes for a score that compares classes.
         """
+        self.check_task(task)
+        for one in features:
+            self._check(one, task)
+        with torch_threads(1), torch.inference_mode():
+            laid_out = [one.laid_out() for one in features]
+            usable = [model for model, one in enumerate(laid_out) if one.finite]
+            found = self.score_all([laid_out[model] for model in usable], task, seed)
+        scores = [Score.none("the features hold NaN or infinity")] * len(features)
+        for model, score in zip(usable, found, strict=True):
+            scores[model] = score
+        return scores
+
+    def check_task(self, task: Task) -> None:
+        """Refuse labels that say nothing to this score, whatever the features.
+
+        Raises:
+            ProxyError: fewer training items than classes for a score that compares classes.
+        """
         n_train = len(task.train_labels)
         if self.compares_classes and n_train < task.n_classes:
             raise ProxyError(
                 f"proxy {self.name!r} needs as many training items as classes, {task.n_classes}, "
                 f"but a round has {n_train}; give more items, or take proxy 'linear'"
             )
-        for one in features:
-            self._check(one, task)
-        with one_thread():
-            return [self._score_or_none(one.laid_out(), task, seed) for one in features]
 
-    def _score_or_none(self, features: Features, task: Task, seed: int) -> Score:
-        if not features.finite:
-            return Score.none("the features hold NaN or infinity")
-        return self.score_one(features, task, seed)
+    def score_all(self, features: Sequence[Features], task: Task, seed: int) -> list[Score]:
+        """Score models whose features are finite, laid out and fit the labels: one by one.
+
+        A proxy that gains by it does them together, and answers for the same bits.
+        """
+        return [self.score_one(one, task, seed) for one in features]
 
     @abstractmethod
     def score_one(self, features: Features, task: Task, seed: int) -> Score:

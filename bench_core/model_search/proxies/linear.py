@@ -6,11 +6,11 @@ import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Final
+from typing import ClassVar
 
 import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy, one_hot
+from torch.nn.functional import cross_entropy
 
 from bench_core.model_search.proxies.base import (
     Features,
@@ -21,10 +21,15 @@ from bench_core.model_search.proxies.base import (
     positive_whole,
     top_1,
 )
+from bench_core.model_search.proxies.descent import (
+    Batch,
+    batches_of,
+    descend,
+    heads_at_once,
+    in_lines,
+    with_bias,
+)
 from bench_core.model_search.proxies.scaling import standardised
-
-_ALIGNED: Final = 16
-"""Floats in 64 bytes: every batch of a padded matrix starts where the BLAS likes it best."""
 
 
 @dataclass(frozen=True)
@@ -38,8 +43,8 @@ class Linear(Proxy):
     The head starts as `torch.nn.Linear` does, from a draw that only seed, features' size and number
     of classes decide.
 
-    The gradient is written out, and each head steps by itself. All heads in one batched product are
-    no faster on one thread, and on several threads its bits differ from those of a head alone.
+    The heads of a round are fitted together, each to the bit as it would be alone: see
+    `descent.descend`.
     """
 
     name: ClassVar[str] = "linear"
@@ -52,45 +57,51 @@ class Linear(Proxy):
         positive("learning_rate", self.learning_rate)
         positive_whole("epochs", self.epochs)
 
+    def score_all(self, features: Sequence[Features], task: Task, seed: int) -> list[Score]:
+        """Train a head on each model's train features and test it."""
+        batches = batches_of(task.train_labels, task.train_batches, task.n_classes)
+        of_dim: dict[int, list[int]] = {}
+        for model, one in enumerate(features):
+            of_dim.setdefault(one.train.shape[1], []).append(model)
+        scores: dict[int, Score] = {}
+        for dim, models in of_dim.items():
+            at_once = heads_at_once(dim, batches)
+            for start in range(0, len(models), at_once):
+                group = models[start : start + at_once]
+                found = self._score_stack([features[model] for model in group], task, batches, seed)
+                scores |= zip(group, found, strict=True)
+        return [scores[model] for model in range(len(features))]
+
     def score_one(self, features: Features, task: Task, seed: int) -> Score:
         """Train a head on the train features and test it; a head that diverged has no score."""
-        train, test = features.train, features.test
+        return self.score_all([features], task, seed)[0]
+
+    def _score_stack(
+        self, features: Sequence[Features], task: Task, batches: Sequence[Batch], seed: int
+    ) -> list[Score]:
+        """Score models whose features have the same size."""
+        parts = [(one.train, one.test) for one in features]
         if self.standardise:
-            train, test = standardised(train, test)
-        weights = initial_weights(train.shape[1], task.n_classes, seed)
-        self._fit(weights, with_bias(train), task)
-        value, loss = _tested(weights, with_bias(test), task)
-        steps = self.epochs * len(task.train_batches)
+            parts = [standardised(*part) for part in parts]
+        start = initial_weights(features[0].train.shape[1], task.n_classes, seed)
+        weights = start.repeat(len(features), 1, 1)
+        items = with_bias([train for train, _ in parts], batches)
+        descend(weights, items, batches, self.learning_rate, self.epochs)
+        shares = _shares(task.test_batches)
+        return [
+            self._tested(head, test.float(), task, shares)
+            for head, (_, test) in zip(weights, parts, strict=True)
+        ]
+
+    def _tested(self, weights: Tensor, test: Tensor, task: Task, shares: Tensor) -> Score:
+        """Return how a head ``(n_classes, padded dim)`` does on items ``(n_test, dim)``."""
+        dim, steps = test.shape[1], self.epochs * len(task.train_batches)
+        outputs = torch.addmm(weights[:, dim], test, weights[:, :dim].T)
+        losses = cross_entropy(outputs, task.test_labels, reduction="none").double()
+        loss = float(losses @ shares)
         if not (bool(torch.isfinite(weights).all()) and math.isfinite(loss)):
             return Score.none("the head diverged; set standardise, or a lower learning_rate", steps)
-        return Score(value, loss, steps)
-
-    def _fit(self, weights: Tensor, items: Tensor, task: Task) -> None:
-        """Train ``weights`` in place on ``items`` of shape (n_train, padded dim)."""
-        targets = one_hot(task.train_labels, task.n_classes).to(items.dtype)
-        batches = [
-            (batch, wanted, -self.learning_rate / len(batch))
-            for batch, wanted in zip(
-                _split(items, task.train_batches), _split(targets, task.train_batches), strict=True
-            )
-        ]
-        transposed = weights.T
-        for _ in range(self.epochs):
-            for batch, wanted, rate in batches:
-                error = torch.softmax(torch.mm(batch, transposed), 1).sub_(wanted)
-                weights.addmm_(error.T, batch, alpha=rate)
-
-
-def with_bias(features: Tensor) -> Tensor:
-    """Return features ``(n, dim)`` with a one behind them for the bias, then zeros.
-
-    Rows are padded to whole 64 bytes, so that the place of a batch does not decide how it is read.
-    """
-    n, dim = features.shape
-    padded = torch.zeros(n, _padded(dim))
-    padded[:, :dim] = features
-    padded[:, dim] = 1
-    return padded
+        return Score(top_1(outputs, task.test_labels), loss, steps)
 
 
 def initial_weights(dim: int, n_classes: int, seed: int) -> Tensor:
@@ -100,22 +111,12 @@ def initial_weights(dim: int, n_classes: int, seed: int) -> Tensor:
     """
     digest = hashlib.blake2b(f"linear/{seed}/{dim}/{n_classes}".encode(), digest_size=7).digest()
     generator = torch.Generator().manual_seed(int.from_bytes(digest, "big"))
-    weights = torch.zeros(n_classes, _padded(dim))
+    weights = torch.zeros(n_classes, in_lines(dim + 1))
     weights[:, : dim + 1].uniform_(-(dim**-0.5), dim**-0.5, generator=generator)
     return weights
 
 
-def _padded(dim: int) -> int:
-    return -(-(dim + 1) // _ALIGNED) * _ALIGNED
-
-
-def _split(items: Tensor, sizes: Sequence[int]) -> tuple[Tensor, ...]:
-    return torch.split(items, list(sizes))
-
-
-def _tested(weights: Tensor, items: Tensor, task: Task) -> tuple[float, float]:
-    """Return top-1 accuracy and the mean of the batch losses."""
-    outputs = [torch.mm(batch, weights.T) for batch in _split(items, task.test_batches)]
-    labels = _split(task.test_labels, task.test_batches)
-    losses = [float(cross_entropy(o, y)) for o, y in zip(outputs, labels, strict=True)]
-    return top_1(torch.cat(outputs), task.test_labels), math.fsum(losses) / len(losses)
+def _shares(batches: Sequence[int]) -> Tensor:
+    """Return what each item's loss counts in the mean of the batch losses, ``(n,)`` float64."""
+    sizes = torch.tensor(batches)
+    return (1 / (len(sizes) * sizes.double())).repeat_interleave(sizes)

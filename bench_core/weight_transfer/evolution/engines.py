@@ -11,17 +11,17 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import ExitStack
 from types import MappingProxyType
 from typing import Any, Final
-
-import torch
 
 from bench_core.errors import UnknownNameError, nearest
 from bench_core.formats.atomic import one_line
 from bench_core.optional import require
+from bench_core.torch_threads import torch_threads
 from bench_core.weight_transfer.errors import EvolutionError
 from bench_core.weight_transfer.evolution.settings import Candidate, Outcome, Setup
-from bench_core.weight_transfer.evolution.worker import Worker, evaluate
+from bench_core.weight_transfer.evolution.worker import Worker, evaluate, new_run
 from bench_core.weight_transfer.methods.base import TransferMethod
 
 _LOST: Final = "a worker was lost; the same search with its journal goes on from the last arrival"
@@ -56,10 +56,11 @@ class Serial(Engine):
     """Trains in this process, one after the other, in the order of their births."""
 
     def __init__(self, setup: Setup, workers: int, method: TransferMethod) -> None:
-        self._worker = Worker(setup, method)
-        self._threads = torch.get_num_threads()
-        torch.set_num_threads(setup.threads)
         self._waiting: deque[Candidate] = deque()
+        with ExitStack() as threads:
+            threads.enter_context(torch_threads(setup.threads))
+            self._worker = Worker(setup, method)
+            self._threads = threads.pop_all()
 
     def submit(self, candidate: Candidate) -> None:
         """Put the candidate at the end of the queue."""
@@ -71,13 +72,14 @@ class Serial(Engine):
 
     def close(self) -> None:
         """Give torch its threads back."""
-        torch.set_num_threads(self._threads)
+        self._threads.close()
 
 
 class Pool(Engine):
     """Trains in the processes of an executor."""
 
     def __init__(self, setup: Setup, executor: Executor) -> None:
+        self._run = new_run()
         self._setup = setup
         self._executor = executor
         self._running: dict[Future[Outcome], int] = {}
@@ -85,7 +87,7 @@ class Pool(Engine):
     def submit(self, candidate: Candidate) -> None:
         """Hand the candidate to the executor."""
         try:
-            future = self._executor.submit(evaluate, self._setup, candidate)
+            future = self._executor.submit(evaluate, self._run, self._setup, candidate)
         except BrokenProcessPool as error:
             raise EvolutionError(_LOST) from error
         self._running[future] = candidate.birth
@@ -113,6 +115,7 @@ class OnRay(Engine):
         self._is_ours = not self._ray.is_initialized()
         if self._is_ours:
             _begin_ray(self._ray, workers)
+        self._run = new_run()
         self._setup = self._ray.put(setup)
         # A worker that was lost is not replaced in silence: its candidate's model may be stored.
         self._evaluate = self._ray.remote(num_cpus=1, max_retries=0)(evaluate)
@@ -120,7 +123,8 @@ class OnRay(Engine):
 
     def submit(self, candidate: Candidate) -> None:
         """Make a task of the candidate."""
-        self._running[self._evaluate.remote(self._setup, candidate)] = candidate.birth
+        task = self._evaluate.remote(self._run, self._setup, candidate)
+        self._running[task] = candidate.birth
 
     def next(self) -> Outcome:
         """Wait for the first task that is ready."""

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from bench_core.weight_transfer.evolution.settings import Candidate, Outcome
+from bench_core.weight_transfer.lineage import most_popular
 
 
 @dataclass(frozen=True)
@@ -65,16 +66,10 @@ class SearchResult:
             total.update(one.outcome.phases)
         return {phase: spent / 1e9 for phase, spent in total.items()}
 
-    def donor_popularity(self, window: int | None = None) -> Sequence[tuple[int, int]]:
-        """Return donors and how many took from them, the most popular first.
-
-        Args:
-            window: only the last so many arrivals count (HiPC 2023's measure for caching).
-        """
-        taken = self.arrivals if window is None else self.arrivals[-window:]
-        matches = (one.candidate.match for one in taken)
-        counts = Counter(match.donor for match in matches if match is not None)
-        return sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
+    def donor_popularity(self, window: int | None = None) -> tuple[tuple[int, int], ...]:
+        """Return donors and how many arrivals took from them, as `lineage.most_popular`."""
+        matches = (one.candidate.match for one in self.arrivals)
+        return most_popular([None if match is None else match.donor for match in matches], window)
 
     @property
     def bytes_logical(self) -> int:

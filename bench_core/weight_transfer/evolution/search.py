@@ -181,9 +181,9 @@ class _Search:
             return None, ""
         graph = self._setup.space.build(candidate.arch)
         if donors == "best":
-            untold = {other.model for other in self._in_flight.values()} | self._strays
+            in_flight = {self._model(birth, self._start) for birth in self._in_flight}
             hint = self._live.get(candidate.parent)
-            return self._method.retain_best(graph, hint=hint, exclude=untold)
+            return self._method.retain_best(graph, hint=hint, exclude=in_flight | self._strays)
         model = self._live.get(candidate.parent)
         if donors == "random" and self._live:
             rng = np.random.default_rng([self._settings.seed, candidate.birth, _DONOR_STREAM])

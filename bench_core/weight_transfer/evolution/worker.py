@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-import functools
+import secrets
+from contextlib import ExitStack, suppress
+from typing import Final
 
 import torch
 
@@ -53,16 +55,52 @@ class Worker:
         )
 
 
-def evaluate(setup: Setup, candidate: Candidate) -> Outcome:
-    """Train a candidate in a worker process, which opens its task and method once.
+class _Kept:
+    """The worker of the search that a process works for, with the method that is open for it.
+
+    Processes of MPI and Ray outlive a search, and the next one may have the same setup and other
+    models: whose worker it is, the search's own mark says.
+    """
+
+    def __init__(self) -> None:
+        self._run: str | None = None
+        self._worker: Worker | None = None
+        self._opened = ExitStack()
+
+    def worker(self, run: str, setup: Setup) -> Worker:
+        """Return the worker of a search; the first time close another's, and open it."""
+        if self._worker is None or run != self._run:
+            self._worker = None
+            with suppress(Exception):  # the earlier search may have ended with its server
+                self._opened.close()
+            with ExitStack() as opened:
+                method = opened.enter_context(setup.method.open())
+                worker = Worker(setup, method)
+                self._opened = opened.pop_all()
+            self._run, self._worker = run, worker
+        return self._worker
+
+
+_kept: Final = _Kept()
+"""A task in a pool's process has no other place between two calls."""
+
+
+def new_run() -> str:
+    """Return a mark for one search, for `evaluate`."""
+    return secrets.token_hex(8)
+
+
+def evaluate(run: str, setup: Setup, candidate: Candidate) -> Outcome:
+    """Train a candidate in a worker process, which opens task and method once for each search.
+
+    Args:
+        run: the search's mark, of `new_run`. The first call of another search closes what the
+            earlier one had open: one search at a time is at work in a process.
+        setup: the same for all candidates of a search.
+        candidate: what to train.
 
     Raises:
         As `Worker.run`.
     """
-    return _opened(setup).run(candidate)
-
-
-@functools.lru_cache(maxsize=1)
-def _opened(setup: Setup) -> Worker:
     torch.set_num_threads(setup.threads)
-    return Worker(setup, setup.method.open())
+    return _kept.worker(run, setup).run(candidate)

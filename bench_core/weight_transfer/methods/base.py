@@ -10,9 +10,10 @@ from typing import ClassVar
 
 import torch
 
-from bench_core.weight_transfer.errors import RetiredError
+from bench_core.weight_transfer.errors import RetiredError, retired
 from bench_core.weight_transfer.graphs import ArchitectureGraph
-from bench_core.weight_transfer.prefix import Match
+from bench_core.weight_transfer.prefix import Match, by_intersection
+from bench_core.weight_transfer.records import ModelRecord
 
 
 @dataclass(frozen=True)
@@ -91,8 +92,13 @@ class TransferMethod(ABC):
             into: its tensors by ``<position>.<name>``; others than the match's are left alone.
 
         Raises:
+            UnknownModelError: there never was such a donor.
             RetiredError: the tensors are gone.
             CorruptFileError: they are damaged.
+            GraphError: the new model has no such position.
+            TensorNotFoundError: the donor has not what stands at one of them, or ``into`` has no
+                place for it.
+            TensorMismatchError: a tensor of ``into`` has another shape or type.
         """
 
     @abstractmethod
@@ -196,3 +202,15 @@ class TransferMethod(ABC):
 
     def __exit__(self, *exception: object) -> None:
         self.close()
+
+
+def match_with_record(record: ModelRecord, is_live: bool, graph: ArchitectureGraph) -> Match | None:
+    """Return what a new architecture has in common with a model; None without a layer.
+
+    Raises:
+        RetiredError: the model is not live.
+    """
+    if not is_live:
+        raise retired(record.id)
+    positions = by_intersection(record.graph, graph)
+    return Match(record.id, positions, len(positions)) if positions else None

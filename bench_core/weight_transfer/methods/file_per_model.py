@@ -22,7 +22,7 @@ import torch
 
 from bench_core.formats import Durability
 from bench_core.formats.atomic import is_dead, writer_mark
-from bench_core.weight_transfer.errors import RetiredError, UnknownModelError
+from bench_core.weight_transfer.errors import RetiredError, UnknownModelError, retired
 from bench_core.weight_transfer.graphs import ArchitectureGraph
 from bench_core.weight_transfer.methods.link_files import (
     Entry,
@@ -37,7 +37,7 @@ from bench_core.weight_transfer.methods.link_files import (
 )
 from bench_core.weight_transfer.methods.model_files import ModelFiles
 from bench_core.weight_transfer.methods.scanning import headline
-from bench_core.weight_transfer.methods.whole_models import WholeModels, exists, retired
+from bench_core.weight_transfer.methods.whole_models import WholeModels, exists
 from bench_core.weight_transfer.prefix import Match
 from bench_core.weight_transfer.records import ModelRecord
 

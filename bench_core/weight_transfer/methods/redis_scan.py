@@ -18,7 +18,7 @@ from bench_core.formats import Durability
 from bench_core.formats.atomic import is_dead, one_line, writer_mark
 from bench_core.formats.direct.per_process import PerProcess
 from bench_core.optional import require
-from bench_core.weight_transfer.errors import StoreError, UnknownModelError
+from bench_core.weight_transfer.errors import StoreError, UnknownModelError, retired
 from bench_core.weight_transfer.graphs import ArchitectureGraph
 from bench_core.weight_transfer.methods import scan_scripts
 from bench_core.weight_transfer.methods.link_files import (
@@ -32,7 +32,7 @@ from bench_core.weight_transfer.methods.link_files import (
 )
 from bench_core.weight_transfer.methods.model_files import ModelFiles
 from bench_core.weight_transfer.methods.scanning import Candidate, longest
-from bench_core.weight_transfer.methods.whole_models import WholeModels, exists, retired
+from bench_core.weight_transfer.methods.whole_models import WholeModels, exists
 from bench_core.weight_transfer.prefix import Match
 from bench_core.weight_transfer.records import ModelRecord
 from bench_core.weight_transfer.stores.redis_connection import connect_once, refuse_eviction

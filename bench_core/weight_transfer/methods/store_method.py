@@ -7,10 +7,9 @@ from typing import ClassVar
 
 import torch
 
-from bench_core.weight_transfer.errors import RetiredError
 from bench_core.weight_transfer.graphs import ArchitectureGraph
-from bench_core.weight_transfer.methods.base import Stored, TransferMethod
-from bench_core.weight_transfer.prefix import Match, by_intersection
+from bench_core.weight_transfer.methods.base import Stored, TransferMethod, match_with_record
+from bench_core.weight_transfer.prefix import Match
 from bench_core.weight_transfer.puts import check_all
 from bench_core.weight_transfer.store import LayerStore
 from bench_core.weight_transfer.sweeping import sweep
@@ -50,11 +49,8 @@ class StoreMethod(TransferMethod):
 
     def match_with(self, model: int, graph: ArchitectureGraph) -> Match | None:
         """Compare with one model's record."""
-        record = self.layer_store.record(model)
-        if not self.layer_store.is_live(model):
-            raise RetiredError(f"model {model} is retired; ask for another donor")
-        positions = by_intersection(record.graph, graph)
-        return Match(model, positions, len(positions)) if positions else None
+        store = self.layer_store
+        return match_with_record(store.record(model), store.is_live(model), graph)
 
     def retain(self, model: int) -> str:
         """Pin the model."""

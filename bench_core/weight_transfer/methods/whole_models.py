@@ -11,13 +11,14 @@ from typing import Final
 
 import torch
 
-from bench_core.errors import CorruptFileError, TensorNotFoundError
-from bench_core.weight_transfer.errors import ModelExistsError, RetiredError
+from bench_core.errors import CorruptFileError
+from bench_core.weight_transfer.errors import ModelExistsError, RetiredError, retired
+from bench_core.weight_transfer.fetches import wanted_of
 from bench_core.weight_transfer.graphs import ArchitectureGraph
-from bench_core.weight_transfer.methods.base import Stored, TransferMethod
+from bench_core.weight_transfer.methods.base import Stored, TransferMethod, match_with_record
 from bench_core.weight_transfer.methods.model_files import FORMAT, ModelFiles
-from bench_core.weight_transfer.prefix import Match, by_intersection
-from bench_core.weight_transfer.puts import check_all, check_same, new_record
+from bench_core.weight_transfer.prefix import Match
+from bench_core.weight_transfer.puts import check_all, new_record
 from bench_core.weight_transfer.records import ModelRecord
 
 _RECORDS: Final = 64
@@ -61,11 +62,7 @@ class WholeModels(TransferMethod):
 
     def match_with(self, model: int, graph: ArchitectureGraph) -> Match | None:
         """Compare with one model's record."""
-        record = self.record(model)
-        if not self.is_live(model):
-            raise retired(model)
-        positions = by_intersection(record.graph, graph)
-        return Match(model, positions, len(positions)) if positions else None
+        return match_with_record(self.record(model), self.is_live(model), graph)
 
     def fetch(
         self, match: Match, graph: ArchitectureGraph, into: Mapping[str, torch.Tensor]
@@ -73,17 +70,8 @@ class WholeModels(TransferMethod):
         """Read the wanted tensors from the donor's file, and no others."""
         record = self.record(match.donor)
         stored = {key: name for name, key in record.tensor_ids.items()}
-        wanted = graph.tensor_ids(match.positions)
-        for name, key in wanted.items():
-            if key not in stored:
-                raise TensorNotFoundError(
-                    f"model {match.donor} has no tensor that equals {name!r}; ask `best_match` "
-                    "for what they have in common"
-                )
-            if name not in into:
-                raise TensorNotFoundError(f"no destination was given for {name!r}")
-        check_same(match.donor, graph.tensors(), {name: into[name] for name in wanted})
-        self._read(record, {stored[key]: into[name] for name, key in wanted.items()})
+        wanted = wanted_of(match, graph, record, into)
+        self._read(record, {stored[key]: tensor for key, tensor in wanted.items()})
 
     def store(
         self,
@@ -143,11 +131,6 @@ class WholeModels(TransferMethod):
             f"{self.files.path(record)}: the weights of model {record.id} are missing, though it "
             "was not retired; the file was removed by hand, or this is another folder"
         )
-
-
-def retired(model: int) -> RetiredError:
-    """Return what to say of a retired model."""
-    return RetiredError(f"model {model} is retired; ask for another donor")
 
 
 def exists(model: int) -> ModelExistsError:

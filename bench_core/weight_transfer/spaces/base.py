@@ -54,12 +54,23 @@ class SearchSpace(ABC):
 
     @functools.cached_property
     def positions(self) -> tuple[Position, ...]:
-        """The decisions, each after those that it follows in the network."""
-        return tuple(self._positions())
+        """The decisions, each after those that it follows in the network.
+
+        Raises:
+            SpaceError: one of them has no choice, or more than `MOST_CHOICES`.
+        """
+        positions = tuple(self._positions())
+        for number, position in enumerate(positions):
+            if not 1 <= position.choices <= MOST_CHOICES:
+                raise SpaceError(
+                    f"{self.name}: {position.choices} choices at position {number}, expected 1 to "
+                    f"{MOST_CHOICES}"
+                )
+        return positions
 
     @functools.cached_property
     def choices(self) -> tuple[int, ...]:
-        """The number of choices of each position."""
+        """The number of choices of each position; raises what `positions` raises."""
         return tuple(position.choices for position in self.positions)
 
     @property
@@ -87,7 +98,11 @@ class SearchSpace(ABC):
         return dataclasses.asdict(self)
 
     def random(self, n: int, rng: np.random.Generator) -> Archs:
-        """Draw ``n`` sequences, each with the same probability; shape (n, L)."""
+        """Draw ``n`` sequences, each with the same probability; shape (n, L).
+
+        Raises:
+            SpaceError: ``n`` is negative, or a position has more choices than can be held.
+        """
         if n < 0:
             raise SpaceError(f"{self.name}: {n} architectures asked for, expected 0 or more")
         # Column by column: one bound at a time is several times faster than an array of bounds.

@@ -10,12 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from bench_core.formats.direct.per_process import PerProcess
-from bench_core.weight_transfer.errors import (
-    ModelExistsError,
-    RetiredError,
-    StoreError,
-    UnknownModelError,
-)
+from bench_core.weight_transfer.errors import StoreError, retired, taken, tensor_gone, unknown
 from bench_core.weight_transfer.graphs import TensorId, split_names
 from bench_core.weight_transfer.records import ModelRecord
 from bench_core.weight_transfer.stores.shard import Change, Hold, TensorsOfOwners, Usage
@@ -86,7 +81,7 @@ class Ledger:
         """See `Shard.publish`; the model's bytes lie in a segment, or come here with the record."""
         with self._transaction() as db:
             if db.execute("SELECT 1 FROM models WHERE id = ?", (record.id,)).fetchone():
-                raise ModelExistsError(f"the store has or had a model {record.id}; take another id")
+                raise taken(record.id)
             _hold(db, inherited, record.token)
             if has_segment:
                 db.execute("INSERT INTO segments VALUES (?, ?)", (record.id, record.token))
@@ -127,7 +122,7 @@ class Ledger:
         """See `Shard.pin`."""
         with self._transaction(is_durable=False) as db:
             if self._is_retired(db, model):
-                raise RetiredError(f"model {model} is retired; ask for another donor")
+                raise retired(model)
             db.execute("INSERT OR IGNORE INTO pins VALUES (?, ?)", (model, token))
 
     def unpin(self, model: int, token: str) -> bool:
@@ -143,7 +138,7 @@ class Ledger:
         with self._reading() as db:
             row = db.execute("SELECT body FROM models WHERE id = ?", (model,)).fetchone()
         if row is None:
-            raise UnknownModelError(f"{self._path}: the store never had a model {model}")
+            raise unknown(model, self._path)
         return ModelRecord.decode(row[0])
 
     def models(self, retired: bool) -> list[int]:
@@ -187,7 +182,7 @@ class Ledger:
         query = f"SELECT tensor, {value} FROM {table} WHERE owner = ?"
         there = dict(db.execute(query, (owner,)).fetchall())
         if not there.keys() >= set(tensors):
-            raise RetiredError(f"{self._path}: a tensor of model {owner} is not there any more")
+            raise tensor_gone(owner, where=self._path)
         return there if row is None else str(row[0])
 
     def counted(self, token: str) -> frozenset[TensorId]:
@@ -243,7 +238,7 @@ class Ledger:
     def _is_retired(self, db: sqlite3.Connection, model: int) -> bool:
         row = db.execute("SELECT retired FROM models WHERE id = ?", (model,)).fetchone()
         if row is None:
-            raise UnknownModelError(f"{self._path}: the store never had a model {model}")
+            raise unknown(model, self._path)
         return bool(row[0])
 
     @staticmethod
@@ -296,7 +291,7 @@ def _hold(db: sqlite3.Connection, tensors: TensorsOfOwners, token: str) -> None:
                 (owner, tensor),
             )
             if not done.rowcount:
-                raise RetiredError(f"a tensor of model {owner} is not there any more")
+                raise tensor_gone(owner)
         db.execute("INSERT INTO holds VALUES (?, ?, ?)", (owner, token, b"".join(wanted)))
 
 

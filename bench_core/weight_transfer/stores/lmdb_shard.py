@@ -19,12 +19,7 @@ from bench_core.formats.direct.per_process import PerProcess
 from bench_core.formats.dtypes import byte_view, on_host
 from bench_core.optional import require
 from bench_core.snapshots.folders import make_folder
-from bench_core.weight_transfer.errors import (
-    ModelExistsError,
-    RetiredError,
-    StoreError,
-    UnknownModelError,
-)
+from bench_core.weight_transfer.errors import StoreError, retired, taken, tensor_gone, unknown
 from bench_core.weight_transfer.graphs import TensorId, split_names
 from bench_core.weight_transfer.records import ModelRecord
 from bench_core.weight_transfer.stores.filling import fill
@@ -114,7 +109,7 @@ class LmdbShard(Shard):
         with self._writing() as table:
             key, token = _NUMBER.pack(record.id), record.token.encode()
             if table.get("models", key) is not None:
-                raise ModelExistsError(f"the store has or had a model {record.id}; take another id")
+                raise taken(record.id)
             _hold(table, inherited, record.token)
             own = table.pop("unpublished", token)
             if own is not None:
@@ -139,7 +134,7 @@ class LmdbShard(Shard):
         """Note the pin."""
         with self._writing() as table:
             if self._is_retired(table, model):
-                raise RetiredError(f"model {model} is retired; ask for another donor")
+                raise retired(model)
             table.put("pins", _NUMBER.pack(model) + token.encode(), b"")
 
     def unpin(self, model: int, token: str) -> bool:
@@ -181,7 +176,7 @@ class LmdbShard(Shard):
                 for key, destination in destinations.items():
                     value = table.get(_TENSORS, token + key) if token else None
                     if value is None or not table.get("counts", _NUMBER.pack(owner) + key):
-                        raise RetiredError(f"a tensor of model {owner} is not there any more")
+                        raise tensor_gone(owner)
                     fill(destination, value, owner)
 
     def usage(self) -> Usage:
@@ -219,15 +214,12 @@ class LmdbShard(Shard):
     def _record(self, table: Transaction, model: int) -> ModelRecord:
         data = table.get("models", _NUMBER.pack(model))
         if data is None:
-            raise self._unknown(model)
+            raise unknown(model, self.folder)
         return ModelRecord.decode(bytes(data))
-
-    def _unknown(self, model: int) -> UnknownModelError:
-        return UnknownModelError(f"{self.folder}: the store never had a model {model}")
 
     def _is_retired(self, table: Transaction, model: int) -> bool:
         if table.get("models", _NUMBER.pack(model)) is None:
-            raise self._unknown(model)
+            raise unknown(model, self.folder)
         return table.get("retired", _NUMBER.pack(model)) is not None
 
     @staticmethod
@@ -267,7 +259,7 @@ def _hold(table: Transaction, tensors: TensorsOfOwners, token: str) -> None:
             key = _NUMBER.pack(owner) + tensor
             count = table.get("counts", key)
             if count is None:
-                raise RetiredError(f"a tensor of model {owner} is not there any more")
+                raise tensor_gone(owner)
             holders, nbytes = _COUNT.unpack(count)
             table.put("counts", key, _COUNT.pack(holders + 1, nbytes))
         table.put("holds", hold, b"".join(wanted))

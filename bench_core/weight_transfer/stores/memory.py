@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 import torch
 
 from bench_core.formats.host_copy import copy_tensors
-from bench_core.weight_transfer.errors import ModelExistsError, RetiredError, UnknownModelError
+from bench_core.weight_transfer.errors import retired, taken, tensor_gone, unknown
 from bench_core.weight_transfer.graphs import TensorId
 from bench_core.weight_transfer.records import ModelRecord
 from bench_core.weight_transfer.stores.shard import (
@@ -56,7 +56,7 @@ class MemoryShard(Shard):
             new = {o: t for o, t in tensors.items() if Hold(o, token) not in self._holds}
             for owner, wanted in new.items():
                 if not self._tensors.get(owner, {}).keys() >= set(wanted):
-                    raise RetiredError(f"a tensor of model {owner} is not there any more")
+                    raise tensor_gone(owner)
             for owner, wanted in new.items():
                 self._count(owner, tuple(wanted), token)
 
@@ -69,7 +69,7 @@ class MemoryShard(Shard):
         """Take up the record and the bytes."""
         with self._lock:
             if record.id in self._records:
-                raise ModelExistsError(f"the store has or had a model {record.id}; take another id")
+                raise taken(record.id)
             self.hold(inherited, record.token)
             written = self._unpublished.pop(record.token, {})
             if written:
@@ -93,7 +93,7 @@ class MemoryShard(Shard):
         with self._lock:
             self.record(model)
             if model in self._retired:
-                raise RetiredError(f"model {model} is retired; ask for another donor")
+                raise retired(model)
             self._pins.setdefault(model, set()).add(token)
 
     def unpin(self, model: int, token: str) -> bool:
@@ -112,7 +112,7 @@ class MemoryShard(Shard):
         """Return the record."""
         with self._lock:
             if model not in self._records:
-                raise UnknownModelError(f"the store never had a model {model}")
+                raise unknown(model)
             return self._records[model]
 
     def models(self, retired: bool = False) -> list[int]:
@@ -135,7 +135,7 @@ class MemoryShard(Shard):
                 for key, destination in destinations.items():
                     stored = self._tensors.get(owner, {}).get(key)
                     if stored is None:
-                        raise RetiredError(f"a tensor of model {owner} is not there any more")
+                        raise tensor_gone(owner)
                     pairs.append((destination, stored))
         with torch.no_grad():
             copy_tensors(pairs)

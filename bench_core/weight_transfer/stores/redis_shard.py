@@ -24,10 +24,11 @@ from bench_core.formats.redis_client import Part
 from bench_core.optional import require
 from bench_core.weight_transfer.errors import (
     FullError,
-    ModelExistsError,
-    RetiredError,
     StoreError,
-    UnknownModelError,
+    retired,
+    taken,
+    tensor_gone,
+    unknown,
 )
 from bench_core.weight_transfer.graphs import TensorId
 from bench_core.weight_transfer.records import ModelRecord
@@ -104,7 +105,7 @@ class RedisShard(Shard):
     def hold(self, tensors: TensorsOfOwners, token: str) -> None:
         """Count the tensors once more."""
         if not self._run(redis_scripts.HOLD, token, *_by_turns(tensors)):
-            raise _gone(tensors)
+            raise tensor_gone(*tensors)
 
     def release(self, owners: Sequence[int], token: str) -> int:
         """Count the tensors once less, and unlink those that nobody holds."""
@@ -116,26 +117,26 @@ class RedisShard(Shard):
         content = (record.id, record.token, record.encode(), change)
         done = self._run(redis_scripts.PUBLISH, *content, *_by_turns(inherited))
         if not done:
-            raise ModelExistsError(f"the store has or had a model {record.id}; take another id")
+            raise taken(record.id)
         if done == -1:
             raise StoreError(f"the bytes of model {record.id} are not all at {self.address} yet")
         if done == -2:
-            raise _gone(inherited)
+            raise tensor_gone(*inherited)
 
     def withdraw(self, model: int) -> bool:
         """Note that the model went."""
         done = self._run(redis_scripts.WITHDRAW, model, encode_change(Change(model, ())))
         if done < 0:
-            raise self._unknown(model)
+            raise unknown(model, self.address)
         return bool(done)
 
     def pin(self, model: int, token: str) -> None:
         """Note the pin."""
         done = self._run(redis_scripts.PIN, model, token)
         if done < 0:
-            raise self._unknown(model)
+            raise unknown(model, self.address)
         if not done:
-            raise RetiredError(f"model {model} is retired; ask for another donor")
+            raise retired(model)
 
     def unpin(self, model: int, token: str) -> bool:
         """Strike the pin out."""
@@ -146,7 +147,7 @@ class RedisShard(Shard):
         with self._errors() as client:
             data = client.hget(self._key("records"), model)
         if data is None:
-            raise self._unknown(model)
+            raise unknown(model, self.address)
         return ModelRecord.decode(data)
 
     def models(self, retired: bool = False) -> list[int]:
@@ -252,9 +253,6 @@ class RedisShard(Shard):
             )
         return list(window[before:])
 
-    def _unknown(self, model: int) -> UnknownModelError:
-        return UnknownModelError(f"{self.address}: the store never had a model {model}")
-
     def _key(self, name: str) -> str:
         return f"{self.prefix}:{name}"
 
@@ -276,7 +274,7 @@ class RedisShard(Shard):
         for owner, destinations in wanted.items():
             held = b"%b:held:%b" % (self.prefix.encode(), tokens[owner] or b"")
             if None in client.hmget(held, list(destinations)):
-                return RetiredError(f"a tensor of model {owner} is not there any more")
+                return tensor_gone(owner)
         found = "no" if value is None else len(value)
         return CorruptFileError(
             f"{self.address}: the value {part.key!r} has {found} bytes, expected {part.data.size}; "
@@ -291,8 +289,3 @@ def _numbered(field: bytes) -> tuple[int, str]:
 
 def _by_turns(tensors: TensorsOfOwners) -> list[int | bytes]:
     return [part for owner, ids in tensors.items() for part in (owner, b"".join(ids))]
-
-
-def _gone(tensors: TensorsOfOwners) -> RetiredError:
-    owners = " or ".join(map(str, tensors))
-    return RetiredError(f"a tensor of model {owners} is not there any more")
