@@ -5,6 +5,7 @@ data, for workers elsewhere. Everything else gives batches of inputs by their po
 """
 
 from bench_core.data.arrays import from_arrays, load_npz
+from bench_core.data.checks import checked
 from bench_core.data.dataset import Dataset, Inputs, Labels, SearchData
 from bench_core.data.digits import load_digit_vectors, load_digits
 from bench_core.data.docstrings import load_docstrings
@@ -14,7 +15,7 @@ from bench_core.data.imdb import load_imdb
 from bench_core.data.in_memory import Images, Tokens, Vectors
 from bench_core.data.loader import batches
 from bench_core.data.pixels import Pixels
-from bench_core.data.recipe import EMBEDDED, DataRecipe, checked, load
+from bench_core.data.recipe import EMBEDDED, DataRecipe, load
 from bench_core.data.subset import ALL, Subset, balanced_order, stratified_split
 from bench_core.data.vectors import load_vectors
 

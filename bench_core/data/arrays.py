@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from bench_core.data.checks import checked
 from bench_core.data.dataset import Dataset, SearchData
 from bench_core.data.errors import DataError
 from bench_core.data.in_memory import Images, Vectors
@@ -49,7 +50,8 @@ def from_arrays(
         subset: which of the items take part.
 
     Raises:
-        DataError: other shapes or types, no labels, or a class that only the test items have.
+        DataError: other shapes or types, no labels, a class that only the test items have, or what
+            `checked` refuses: sides of different shapes, or training items of one class.
     """
     pixels = Pixels.of(mean, std)
     names, labels = np.unique(_labels(y_train, name), return_inverse=True)
@@ -57,7 +59,7 @@ def from_arrays(
     test_labels = _known(_labels(y_test, name), names, name)
     train = _dataset(x_train, labels.reshape(-1), classes, name, pixels)
     test = _dataset(x_test, test_labels, classes, name, pixels)
-    return subset.of(train, test)
+    return checked(subset.of(train, test))
 
 
 def load_npz(

@@ -49,6 +49,11 @@ class Dataset(ABC):
         return self.finished(self.decoded(indices))
 
     @property
+    def largest_token(self) -> int | None:
+        """The highest token id, which a model must have a row for; None where it is not known."""
+        return None
+
+    @property
     @abstractmethod
     def decoded_bytes(self) -> int:
         """Bytes of one item as `decoded` keeps it."""

@@ -111,6 +111,12 @@ class Tokens(InMemory):
         super().__init__(name, (ids, mask), labels, classes)
         self.shape = tuple(ids.shape[1:])
 
+    @property
+    def largest_token(self) -> int | None:
+        """The highest id, also where the mask hides it: it is looked up there, too."""
+        ids = self._stored[0]
+        return int(ids.max()) if ids.numel() else None
+
     def finished(self, decoded: Inputs) -> Inputs:
         """Return ids and mask as int64, as models take them."""
         return tuple(tensor.to(torch.int64) for tensor in decoded)

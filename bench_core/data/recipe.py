@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from bench_core.data.arrays import load_npz
+from bench_core.data.checks import checked
 from bench_core.data.dataset import SearchData
 from bench_core.data.digits import load_digit_vectors, load_digits
 from bench_core.data.docstrings import load_docstrings
@@ -151,33 +152,6 @@ def load(
         **settings,
     )
     return recipe.load()
-
-
-def checked(data: SearchData) -> SearchData:
-    """Return the data, if a search can be made of them.
-
-    Raises:
-        DataError: a side is empty, the sides are of different kind, shape or classes, or the
-            training items are all of one class.
-    """
-    train, test = data.train, data.test
-    for side, dataset in (("training", train), ("test", test)):
-        if not len(dataset):
-            raise DataError(f"{dataset.name}: no {side} items")
-    if (train.kind, train.shape) != (test.kind, test.shape):
-        raise DataError(
-            f"{train.name}: training items are {train.kind} of {train.shape}, test items "
-            f"{test.kind} of {test.shape}; expected the same"
-        )
-    if train.classes != test.classes:
-        raise DataError(f"{train.name}: training and test items have different classes")
-    labels = set(train.labels.tolist())
-    if len(labels) < 2:
-        raise DataError(
-            f"{train.name}: all {len(train)} training items are of class "
-            f"{train.classes[labels.pop()]}; expected 2 classes or more"
-        )
-    return data
 
 
 def _opener(source: str) -> tuple[Opener, tuple[Path, ...]]:

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Final
 
 from bench_core.data import SearchData
 from bench_core.model_search.errors import SearchError
-from bench_core.models.chains import InputSpec
+from bench_core.model_search.fitting import check_fit
 from bench_core.models.chains.resources import BlockResources, chain_resources, input_shapes
 from bench_core.snapshots import BlockRef, Snapshot
-
-_NAMED: Final = 5
-"""So many models are named in a refusal; a store may hold thousands."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +33,7 @@ class Candidates:
             SearchError: no model, a name twice, or models that do not take the data.
         """
         _check_names(snapshots)
-        _check_inputs(snapshots, data)
+        check_fit(snapshots, data)
         shapes = input_shapes(data.train.kind, data.train.shape)
         resources: dict[str, BlockResources] = {}
         for snapshot in snapshots:
@@ -75,40 +72,10 @@ class Candidates:
         return [model for model, keys in enumerate(self.keys) if key in keys]
 
 
-def fitting(
-    snapshots: Sequence[Snapshot], data: SearchData
-) -> tuple[list[Snapshot], dict[str, str]]:
-    """Return the models that take the data, and for each other one by name why it does not."""
-    given = InputSpec(data.train.kind, data.train.shape)
-    misfits = {
-        snapshot.name: f"takes {_described(snapshot.input)}, but the data are {_described(given)}"
-        for snapshot in snapshots
-        if not snapshot.input.accepts(given)
-    }
-    return [snapshot for snapshot in snapshots if snapshot.name not in misfits], misfits
-
-
-def _check_inputs(snapshots: Sequence[Snapshot], data: SearchData) -> None:
-    _, misfits = fitting(snapshots, data)
-    if not misfits:
-        return
-    listed = [f"{name} {reason}" for name, reason in misfits.items()][:_NAMED]
-    more = f"; and {len(misfits) - _NAMED} more" if len(misfits) > _NAMED else ""
-    raise SearchError(
-        f"{len(misfits)} of {len(snapshots)} models do not take the data: {'; '.join(listed)}{more}"
-        "; leave them out (skip_unusable), or prepare the data for them"
-    )
-
-
 def _check_names(snapshots: Sequence[Snapshot]) -> None:
     if not snapshots:
         raise SearchError("no models to search among; give at least one")
-    names = [snapshot.name for snapshot in snapshots]
-    twice = next((name for name in names if names.count(name) > 1), None)
+    times = Counter(snapshot.name for snapshot in snapshots)
+    twice = next((name for name, count in times.items() if count > 1), None)
     if twice is not None:
         raise SearchError(f"two models are named {twice}; names must differ")
-
-
-def _described(spec: InputSpec) -> str:
-    sizes = " x ".join("any" if size is None else str(size) for size in spec.shape)
-    return f"{spec.kind} of {sizes}"

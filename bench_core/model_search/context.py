@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -18,6 +18,7 @@ from bench_core.model_search.errors import SearchError
 from bench_core.model_search.features import FeatureStore
 from bench_core.model_search.loading import BlockLoader
 from bench_core.model_search.meter import Meter
+from bench_core.model_search.progress import ModelBatches
 from bench_core.models.chains import Activation, features_of
 
 
@@ -39,8 +40,7 @@ class Context:
     """Processes that decode, for the published engines."""
     whole_models: Path
     """Folder of whole models in a file each, for the published engines."""
-    advance: Callable[[int], None]
-    """Called with the number of model-batches that were done."""
+    progress: ModelBatches = field(default_factory=ModelBatches)
     recipe: DataRecipe | None = None
     """How the data were opened, where workers are to open them by themselves."""
     workers: int = 1
@@ -63,7 +63,7 @@ class Context:
             with self.meter.phase("inference"):
                 features = features.cpu()
         self.features.put([(self.candidates.chains[models[0]], batch, features)])
-        self.advance(len(models))
+        self.progress.advance(len(models))
 
     def head(self, model: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Return weight ``(classes, feature_dim)`` and bias of the classifier a model came with.
@@ -92,7 +92,7 @@ class Context:
         found: dict[tuple[int, ...], list[Batch]] = defaultdict(list)
         for batch in batches:
             missing = self.missing(models, batch)
-            self.advance(len(models) - len(missing))
+            self.progress.advance(len(models) - len(missing))
             if missing:
                 found[missing].append(batch)
         return found

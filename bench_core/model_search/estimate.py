@@ -1,43 +1,60 @@
-"""What a search will take, before it starts: time and memory, from blocks timed on this machine."""
+"""What a search will take, before it starts: time and memory, from rates of this machine."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
-from bench_core.model_search.batches import batches_of
+from bench_core.data import SearchData
 from bench_core.model_search.candidates import Candidates
 from bench_core.model_search.engines import engine_class
-from bench_core.model_search.halving import Round, plan_rounds
-from bench_core.model_search.plan import Plan, plan_round
-from bench_core.model_search.planning import ExecutionTree, PrefixTree
-from bench_core.model_search.rates import BlockRates, distinct_runs
+from bench_core.model_search.expected_memory import expected_memory
+from bench_core.model_search.expected_work import (
+    OURS,
+    ExpectedWork,
+    Sizes,
+    expected_work,
+    model_bytes,
+)
+from bench_core.model_search.probes import Rates
 from bench_core.model_search.settings import Settings
-from bench_core.model_search.units_of_work import UnitsOfWork
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a search will take; which models survive is not known, so evenly spread ones count."""
+    """What a search will take; which models survive is not known, so evenly spread ones count.
 
+    Left out: features on their way to files or the journal, the work of starting, what a journal
+    has already. An engine with several workers is estimated as one.
+    """
+
+    seconds: float
+    """Of the whole search: what an engine does beside something else costs nothing on top."""
     compute_seconds: float
-    """Of all blocks that have to run; reading, decoding and the proxy come on top."""
+    """Of all blocks that have to run."""
+    load_seconds: float
+    """Of reading blocks or models, and of making modules of them."""
+    decode_seconds: float
+    """Of reading and decoding items, and of making inputs of them."""
+    proxy_seconds: float
+    """Of all proxy fits."""
+    bytes_loaded: int
+    """Of blocks or models, read again included."""
     distinct_bytes: int
     """Of all distinct blocks."""
     model_bytes: int
     """Of all models, as if none shared a block."""
     peak_bytes: int
-    """Blocks and intermediate results, as the plan of the first round has it; the largest model
-    for engines that share nothing. What is done ahead of later rounds may take the rest of the
-    budget."""
+    """Blocks, models and intermediate results, without the scratch memory of convolutions and
+    matrix products; as the plan of the first round has it. What is done ahead of later rounds may
+    take the rest of the budget."""
     feature_bytes: int
-    """Of all features that are kept at once."""
+    """Of all features that are kept in memory at once."""
     n_chunks: int
-    """In how many chunks the first round goes through the tree."""
+    """In how many chunks the first round goes through the models."""
 
 
 def estimate(
-    candidates: Candidates, n_train: int, n_test: int, settings: Settings, rates: BlockRates
+    candidates: Candidates, data: SearchData, settings: Settings, rates: Rates
 ) -> Estimate:
     """Estimate a search.
 
@@ -45,56 +62,49 @@ def estimate(
         BudgetError: too little memory; the text says the least that works.
         SearchError: fewer items than the rounds need.
     """
-    rounds = plan_rounds(len(candidates), n_train, settings.halving)
-    shares = engine_class(settings.engine).shares
-    seconds = 0.0
-    for round_ in rounds:
-        live = _spread(len(candidates), round_.n_models)
-        items = sum(map(len, batches_of(round_, n_test, settings.batch_size)))
-        seconds += _batch_seconds(candidates, live, rates, shares) * items / rates.batch_size
-    distinct = sum(block.nbytes for block in candidates.blocks.values())
-    peak, n_chunks = max(snapshot.nbytes for snapshot in candidates.snapshots), 1
-    if shares:
-        first = _first_plan(candidates, rounds, n_test, settings)
-        peak = first.activation_bytes + min(distinct, first.block_budget)
-        n_chunks = len(first.chunks)
+    sizes = Sizes(len(data.train), len(data.test), settings.bytes_each())
+    peak, n_chunks = expected_memory(candidates, sizes, settings, data.train.decoded_bytes)
+    work = expected_work(candidates, sizes, settings)
+    compute, load, decode, proxy = _phases(work, rates)
     return Estimate(
-        compute_seconds=seconds,
-        distinct_bytes=distinct,
-        model_bytes=sum(block.nbytes for s in candidates.snapshots for block in s.blocks),
+        seconds=_together(settings.engine, compute, load, decode) + proxy,
+        compute_seconds=compute,
+        load_seconds=load,
+        decode_seconds=decode,
+        proxy_seconds=proxy,
+        bytes_loaded=work.bytes_loaded,
+        distinct_bytes=sum(block.nbytes for block in candidates.blocks.values()),
+        model_bytes=sum(model_bytes(candidates, model) for model in range(len(candidates))),
         peak_bytes=peak,
-        feature_bytes=_feature_bytes(candidates, rounds[0].stop + n_test),
+        feature_bytes=_feature_bytes(candidates, work.fits[0][1] + sizes.n_test, settings),
         n_chunks=n_chunks,
     )
 
 
-def _first_plan(
-    candidates: Candidates, rounds: Sequence[Round], n_test: int, settings: Settings
-) -> Plan:
-    """Return our engine's plan of the first round; Alsatian needs at least that much memory."""
-    size = settings.batch_size
-    return plan_round(
-        UnitsOfWork(ExecutionTree.of(PrefixTree.of(candidates.keys)), candidates),
-        batches_of(rounds[0], n_test, size),
-        candidates.input_bytes,
-        max(len(batch) for round_ in rounds for batch in batches_of(round_, n_test, size)),
-        settings.bytes_each(),
-        {},
+def _phases(work: ExpectedWork, rates: Rates) -> tuple[float, float, float, float]:
+    """Return the seconds of computing, loading, decoding and scoring, each by itself."""
+    blocks = rates.blocks
+    compute = sum(blocks.seconds[key] * n for key, n in work.block_items.items())
+    load = work.bytes_loaded * rates.load_seconds_per_byte
+    load += work.bytes_initialised * rates.initialise_seconds_per_byte
+    decode = work.items_decoded * rates.decode_seconds + work.inputs_made * rates.finish_seconds
+    proxy = sum(
+        n_models * (rates.fit_seconds + n_items * rates.fit_seconds_per_item)
+        for n_models, n_items in work.fits
     )
+    return compute / blocks.batch_size, load, decode, proxy
 
 
-def _batch_seconds(
-    candidates: Candidates, live: Sequence[int], rates: BlockRates, shares: bool
-) -> float:
-    keys = [candidates.keys[model] for model in live]
-    runs = distinct_runs(keys) if shares else [key for chain in keys for key in chain]
-    return sum(rates.seconds[key] for key in runs)
+def _together(engine: str, compute: float, load: float, decode: float) -> float:
+    """Return the seconds of what an engine does in part at once."""
+    if engine == "base_tuned":
+        return load + max(compute, decode)
+    return max(compute, load, decode) if engine in OURS else compute + load + decode
 
 
-def _spread(n_models: int, n_live: int) -> list[int]:
-    return [position * n_models // n_live for position in range(n_live)]
-
-
-def _feature_bytes(candidates: Candidates, n_items: int) -> int:
-    dims = {c: s.feature_dim for c, s in zip(candidates.chains, candidates.snapshots, strict=True)}
-    return sum(dims.values()) * n_items * 4
+def _feature_bytes(candidates: Candidates, n_items: int, settings: Settings) -> int:
+    """Return the bytes of all features of so many items, of one model where they are in files."""
+    pairs = zip(candidates.chains, candidates.snapshots, strict=True)
+    dims = {chain: snapshot.feature_dim for chain, snapshot in pairs}
+    in_files = engine_class(settings.engine).features_on_disk
+    return (max(dims.values()) if in_files else sum(dims.values())) * n_items * 4

@@ -7,8 +7,12 @@ Strassenburg et al., "Alsatian", SIGMOD 2025, section 3.1.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 from bench_core.model_search.errors import SearchError
+
+_FEWEST: Final = 2
+"""Items of the first round: no proxy score says anything of items of one class."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +61,7 @@ def plan_rounds(n_models: int, n_train: int, halving: Halving | None) -> list[Ro
         raise SearchError(f"{n_models} models and {n_train} training items, at least 1 of each")
     if halving is None or n_models <= halving.winners:
         return [Round(0, 0, n_train, n_models, n_models)]
-    ranges = _ranges(n_models, n_train, halving.factor)
+    ranges = _ranges(n_models, n_train, halving)
     rounds: list[Round] = []
     live = n_models
     for index, (start, stop) in enumerate(ranges):
@@ -69,20 +73,35 @@ def plan_rounds(n_models: int, n_train: int, halving: Halving | None) -> list[Ro
     return rounds
 
 
-def _ranges(n_models: int, n_train: int, factor: int) -> list[tuple[int, int]]:
+def least_items(n_models: int, halving: Halving, first_round: int) -> int:
+    """Return the fewest training items with which the first round has so many, 2 or more.
+
+    Then every later round adds at least one.
+    """
+    if n_models <= max(halving.winners, halving.factor):
+        return first_round
+    ranges: int = halving.factor ** _rounds_needed(n_models, halving.factor)
+    # The first range is a part of all items, rounded up: the least that rounds up to this.
+    return (first_round - 1) * ranges // (halving.factor - 1) + 1
+
+
+def _ranges(n_models: int, n_train: int, halving: Halving) -> list[tuple[int, int]]:
     """Return the training items that each round adds."""
+    factor = halving.factor
     count = _rounds_needed(n_models, factor)
+    least = least_items(n_models, halving, _FEWEST)
+    if n_train < least:
+        raise SearchError(
+            f"{n_train} training items are too few to halve {n_models} models in {count} rounds, "
+            f"the first with {_FEWEST} items or more; give at least {least}, or search without "
+            "halving"
+        )
     size = -(-n_train * (factor - 1) // factor**count)
     ranges, start = [], 0
     for _ in range(count):
         ranges.append((start, start + size))
         start += size
         size *= factor
-    if ranges[-1][0] >= n_train:
-        raise SearchError(
-            f"{n_train} training items are too few to halve {n_models} models in {count} rounds; "
-            f"give at least {_least_items(n_models, factor)}, or search without halving"
-        )
     return [*ranges[:-1], (ranges[-1][0], n_train)]
 
 
@@ -92,11 +111,3 @@ def _rounds_needed(n_models: int, factor: int) -> int:
     while factor**count < n_models:
         count += 1
     return count
-
-
-def _least_items(n_models: int, factor: int) -> int:
-    """Return the fewest training items with which every round adds at least one."""
-    count = _rounds_needed(n_models, factor)
-    # Every range begins with at least one item, so the last begins after their sum.
-    before: int = (factor ** (count - 1) - 1) // (factor - 1)
-    return before + 1

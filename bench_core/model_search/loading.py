@@ -12,9 +12,10 @@ from bench_core.errors import BenchCoreError, CorruptFileError
 from bench_core.layer_loading import load_timed
 from bench_core.model_search.copy_stream import CopyStream, copy_stream
 from bench_core.model_search.meter import Meter
+from bench_core.model_search.read_tiers import Tiers
 from bench_core.models.chains import BlockSpec, Skeletons, block_module
-from bench_core.models.digests import combine, tensor_digest
 from bench_core.snapshots import BlockRef, SnapshotStore
+from bench_core.snapshots.blocks import BlockDamage, as_damage, check_bits, check_header
 
 
 class UnusableBlockError(CorruptFileError):
@@ -36,8 +37,8 @@ class BlockLoader:
     store: SnapshotStore
     device: torch.device
     meter: Meter
-    verify: bool = False
-    """Whether the digest of every block is checked: some second a GB."""
+    verify: bool = True
+    """Whether every bit is checked as it is read: by the checksum in the file, some GB/s."""
     policy: str = "populate"
     """How files are read: see `bench_core.layer_loading.load`. Not one whose tensors are read when
     they are touched: computing would wait for the disk."""
@@ -56,36 +57,27 @@ class BlockLoader:
         """Read a block; every byte has come when this returns.
 
         Raises:
-            UnusableBlockError: the block is damaged or missing; it is named.
+            UnusableBlockError: the block is damaged or missing, or its file holds another one; it
+                is named.
         """
-        path = self.store.block_path(ref)
+        path, tiers = self.store.block_path(ref), Tiers(self.meter)
         try:
-            with self.copies.copying():
+            with as_damage(path), tiers.watching(), self.copies.copying():
                 tensors, result = load_timed(path, device=self.device, policy=self.policy)
-                self._check(tensors, ref)
+                check_header(result.metadata, result.bytes_requested, ref)
+                if self.verify:
+                    check_bits(tensors, result.metadata, ref)
             self.copies.hand_over(tensors.values())
             module = self.build(ref.spec, tensors)
-        except (BenchCoreError, FileNotFoundError) as error:
-            is_missing = isinstance(error, FileNotFoundError)
-            reason = "it is missing" if is_missing else " ".join(str(error).split())
+        except (BenchCoreError, BlockDamage) as error:
             raise UnusableBlockError(
-                f"{path}: block {ref.spec.kind} {ref.key[-8:]} cannot be used, {reason}; "
+                f"{path}: block {ref.spec.kind} {ref.key[-8:]} cannot be used, "
+                f"{' '.join(str(error).split())}; "
                 "`bench-core snapshots verify` lists the models that have it",
                 ref.key,
             ) from error
-        self._count(result.policy, result.bytes_requested)
-        return module
-
-    def _check(self, tensors: dict[str, torch.Tensor], ref: BlockRef) -> None:
-        if not self.verify:
-            return
-        if combine({n: tensor_digest(t) for n, t in tensors.items()}).hex() != ref.parameters:
-            raise CorruptFileError("its bytes are not those that its name promises")
-
-    def _count(self, policy: str, nbytes: int) -> None:
+        tiers.count(result.bytes_requested)
         self.meter.count("block_loads")
-        self.meter.count("bytes_loaded", nbytes)
-        is_direct = policy in ("direct", "streamed")
-        self.meter.count("bytes_loaded_direct" if is_direct else "bytes_loaded_page_cache", nbytes)
         if self.device.type != "cpu":
-            self.meter.count("bytes_to_device", nbytes)
+            self.meter.count("bytes_to_device", result.bytes_requested)
+        return module

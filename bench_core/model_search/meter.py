@@ -23,8 +23,8 @@ Count = Literal[
     "model_loads",
     "block_loads",
     "bytes_loaded",
-    "bytes_loaded_direct",
-    "bytes_loaded_page_cache",
+    "bytes_from_storage",
+    "bytes_from_page_cache",
     "items_decoded",
     "inputs_made",
     "block_executions",
@@ -39,8 +39,9 @@ Count = Literal[
 ]
 """``block_executions``: forward passes of one block over one batch; ``item_blocks``: the same,
 times the items of the batch. ``items_decoded``: items read and decoded; ``inputs_made``: items
-turned into a model's input. ``bytes_loaded``: of blocks or models, from storage or the page cache;
-the two others say which. ``batches_resumed``: features of a model and batch that a journal had."""
+turned into a model's input. ``bytes_loaded``: of blocks or models, as they were asked for;
+``bytes_from_storage`` and ``bytes_from_page_cache`` say where these were, and are missing where the
+system does not say. ``batches_resumed``: features of a model and batch that a journal had."""
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -21,11 +21,9 @@ from bench_core.model_search.halving import plan_rounds
 from bench_core.model_search.journal import Journal
 from bench_core.model_search.loading import BlockLoader
 from bench_core.model_search.meter import Meter
+from bench_core.model_search.progress import ModelBatches, Progress
 from bench_core.model_search.settings import Settings
 from bench_core.snapshots import SnapshotStore
-
-Progress = Callable[[int, int], None]
-"""Called with how many features of a model and a batch there are, and how many there will be."""
 
 
 @contextlib.contextmanager
@@ -59,7 +57,7 @@ def opened_context(
             largest_batch=_largest_batch(len(candidates), data, chosen),
             num_workers=chosen.num_workers,
             whole_models=Path(whole_models or store.folder / "whole"),
-            advance=_advance(candidates, data, chosen, progress),
+            progress=ModelBatches(progress),
             recipe=recipe,
             workers=chosen.workers,
             ray_address=chosen.ray_address,
@@ -101,22 +99,3 @@ def _features(
     digests = {"train": data.train.digest, "test": data.test.digest}
     opened = Journal(Path(journal), environment(chosen.device), digests)
     return MemoryFeatures(stack.enter_context(contextlib.closing(opened)), meter)
-
-
-def _advance(
-    candidates: Candidates, data: SearchData, chosen: Settings, progress: Progress | None
-) -> Callable[[int], None]:
-    """Return what adds up how many features of a model and a batch there are."""
-    size = chosen.batch_size
-    rounds = plan_rounds(len(candidates), len(data.train), chosen.halving)
-    total = sum(r.n_models * -(-(r.stop - r.start) // size) for r in rounds)
-    total += len(candidates) * -(-len(data.test) // size)
-    done = 0
-
-    def advance(count: int) -> None:
-        nonlocal done
-        done += count
-        if progress is not None:
-            progress(done, total)
-
-    return advance

@@ -97,11 +97,6 @@ def partition(work: UnitsOfWork, batches: Sequence[Batch], n_workers: int) -> li
     return [Part(group.models, run) for group, number in best for run in runs(batches, number)]
 
 
-def part_cost(work: UnitsOfWork, part: Part) -> int:
-    """Return what a part takes, in floating-point operations or what takes as long."""
-    return _Costs.of(work).group(part.models).slowest(part.batches, 1)
-
-
 def runs(batches: Sequence[Batch], number: int) -> list[tuple[Batch, ...]]:
     """Return the batches, in order, as so many runs of nearly the same length."""
     borders = [len(batches) * index // number for index in range(number + 1)]

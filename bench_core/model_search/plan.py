@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from bench_core.model_search.batches import Batch
 from bench_core.model_search.errors import BudgetError
@@ -77,21 +78,14 @@ def plan_round(
     Raises:
         BudgetError: the budget is below the least that is needed; it says how much that is.
     """
-    room = _Room(
-        work,
-        best_order(work.tree, work.output_bytes, [0] * len(work.tree.units)),
-        input_bytes,
-        largest_batch,
-    )
-    needed = {ref.key: ref.nbytes for unit in work.tree.units for ref in work.blocks(unit)}
-    least = sum(nbytes for key, nbytes in needed.items() if key not in resident)
+    schedule = best_order(work.tree, work.output_bytes, [0] * len(work.tree.units))
+    room = _Room(work, schedule, input_bytes, largest_batch)
+    blocks = _Blocks.of(work, schedule, resident)
     partitions = list(_partitions(batches))
     best: Plan | None = None
-    for chunks in reversed(partitions) if least else partitions:
-        plan = _plan(room, chunks, budget, resident)
-        if plan is not None and (best is None or plan.loaded < best.loaded):
-            best = plan
-        if best is not None and best.loaded == least:
+    for chunks in reversed(partitions) if blocks.least else partitions:
+        best = _plan(room, blocks, chunks, budget, best) or best
+        if best is not None and best.loaded == blocks.least:
             break
     if best is None:
         raise room.too_little(budget)
@@ -109,19 +103,78 @@ def _partitions(batches: Sequence[Batch]) -> Iterable[list[tuple[Batch, ...]]]:
 
 
 def _plan(
-    room: _Room, chunks: Sequence[tuple[Batch, ...]], budget: int, resident: Mapping[str, int]
+    room: _Room,
+    blocks: _Blocks,
+    chunks: Sequence[tuple[Batch, ...]],
+    budget: int,
+    best: Plan | None,
 ) -> Plan | None:
-    """Return the plan for these chunks, or None if it does not fit the budget."""
+    """Return the plan for these chunks, or None if it does not fit the budget or is no better."""
     activations = room.activation_bytes(max(sum(map(len, chunk)) for chunk in chunks))
-    plan = Plan(room.work, room.schedule, tuple(chunks), budget - activations, 0, activations, 0)
-    sizes = dict(resident) | {ref.key: ref.nbytes for group in plan.groups for ref in group}
-    keys = [[ref.key for ref in group] for group in plan.groups]
-    try:
-        moves = plan_residency(keys, sizes, plan.block_budget, resident)
-    except BudgetError:
+    for_blocks = budget - activations
+    if for_blocks < blocks.largest:
         return None
-    spare = plan.block_budget - sum(sizes.values()) - room.work_bytes
-    return replace(plan, loaded=loaded_bytes(moves, sizes), spare_bytes=spare)
+    # Simulating every way takes as long again for every chunk: hours for many models.
+    if best is not None and blocks.bound(len(chunks), for_blocks) >= best.loaded:
+        return None
+    loaded = blocks.loaded(len(chunks), for_blocks)
+    if best is not None and loaded >= best.loaded:
+        return None
+    spare = for_blocks - blocks.total - room.work_bytes
+    return Plan(room.work, room.schedule, tuple(chunks), for_blocks, loaded, activations, spare)
+
+
+@dataclass(frozen=True)
+class _Blocks:
+    """The blocks that a walk through the tree uses, and those in memory before it."""
+
+    groups: list[list[str]]
+    """Used together, by key, in order."""
+    sizes: Mapping[str, int]
+    """Bytes of each block, those in memory included."""
+    resident: Mapping[str, int]
+    needed: int
+    """Bytes of all that the walk uses."""
+    least: int
+    """Bytes of what is not in memory yet."""
+    largest: int
+    """Bytes of the largest group."""
+
+    @classmethod
+    def of(cls, work: UnitsOfWork, schedule: Schedule, resident: Mapping[str, int]) -> _Blocks:
+        units = [work.tree.units[step.unit] for step in schedule.steps if step.kind == "compute"]
+        needed = {
+            key: ref.nbytes
+            for unit in units
+            for key, ref in zip(work.keys(unit), work.blocks(unit), strict=True)
+        }
+        return cls(
+            groups=[work.keys(unit) for unit in units],
+            sizes={**resident, **needed},
+            resident=resident,
+            needed=sum(needed.values()),
+            least=sum(nbytes for key, nbytes in needed.items() if key not in resident),
+            largest=max(work.block_bytes(unit) for unit in units),
+        )
+
+    @functools.cached_property
+    def total(self) -> int:
+        """Bytes of all blocks, those in memory included."""
+        return sum(self.sizes.values())
+
+    def bound(self, n_walks: int, budget: int) -> int:
+        """Return the bytes that so many walks cannot do without.
+
+        The first reads what is not in memory; each other one finds no more than the budget.
+        """
+        return self.least + (n_walks - 1) * max(0, self.needed - budget)
+
+    def loaded(self, n_walks: int, budget: int) -> int:
+        """Return the bytes that so many walks read."""
+        if self.total <= budget:
+            return self.least
+        moves = plan_residency(self.groups * n_walks, self.sizes, budget, self.resident)
+        return loaded_bytes(moves, self.sizes)
 
 
 @dataclass(frozen=True)
@@ -140,9 +193,8 @@ class _Room:
         """
         batch = self.largest_batch if batch_items is None else batch_items
         items = max(chunk_items, batch)
-        n_roots = sum(unit.parent < 0 for unit in self.work.tree.units)
         # One input in use and one ahead; several roots use a chunk's inputs again, decoded.
-        ready = 2 * batch + (items if n_roots > 1 else 0)
+        ready = 2 * batch + (items if len(self.work.tree.roots) > 1 else 0)
         return (
             self.schedule.peak * items + self.work.working_bytes * batch + self.input_bytes * ready
         )

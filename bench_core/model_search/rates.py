@@ -12,7 +12,7 @@ from torch import nn
 from bench_core.model_search.candidates import Candidates
 from bench_core.model_search.environment import exact
 from bench_core.models.chains import Activation, BlockSpec, block_module, initialised
-from bench_core.models.chains.resources import BlockResources, ItemShape, ItemShapes
+from bench_core.models.chains.resources import ItemShape, ItemShapes
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,7 @@ def measure_blocks(
     device: torch.device | str = "cpu",
     *,
     repeats: int = 2,
+    limit_seconds: float | None = None,
 ) -> BlockRates:
     """Time each distinct architecture of a block once it is warm; the least of some repeats counts.
 
@@ -41,21 +42,31 @@ def measure_blocks(
         batch_size: items of a batch.
         device: where to compute.
         repeats: how often, after one run that does not count.
+        limit_seconds: about so long altogether: what is slow is timed with fewer items than a batch
+            has, one at least.
     """
-    timed: dict[tuple[BlockSpec, ItemShapes], float] = {}
-    seconds: dict[str, float] = {}
-    flops = total = 0.0
+    cases = _cases(candidates, inputs)
+    distinct = {case: key for key, case in cases.items()}
+    each = None if limit_seconds is None else limit_seconds / len(distinct)
+    timed = {
+        case: block_seconds(*case, batch_size, device, repeats=repeats, limit_seconds=each)
+        for case in distinct
+    }
+    flops = sum(candidates.resources[key].flops for key in distinct.values()) * batch_size
+    total = sum(timed.values())
+    seconds = {key: timed[case] for key, case in cases.items()}
+    return BlockRates(batch_size, seconds, flops / total if total else 0.0)
+
+
+def _cases(candidates: Candidates, inputs: ItemShapes) -> dict[str, tuple[BlockSpec, ItemShapes]]:
+    """Return for each block what decides its time: its architecture, and what it is given."""
+    cases: dict[str, tuple[BlockSpec, ItemShapes]] = {}
     for snapshot in candidates.snapshots:
         given = inputs
         for block in snapshot.blocks:
-            needs: BlockResources = candidates.resources[block.key]
-            if (block.spec, given) not in timed:
-                taken = block_seconds(block.spec, given, batch_size, device, repeats=repeats)
-                timed[block.spec, given] = taken
-                flops, total = flops + needs.flops * batch_size, total + taken
-            seconds[block.key] = timed[block.spec, given]
-            given = needs.output
-    return BlockRates(batch_size, seconds, flops / total if total else 0.0)
+            cases[block.key] = (block.spec, given)
+            given = candidates.resources[block.key].output
+    return cases
 
 
 def distinct_runs(keys: Iterable[tuple[str, ...]]) -> list[str]:
@@ -74,6 +85,7 @@ def block_seconds(
     device: torch.device | str = "cpu",
     *,
     repeats: int = 2,
+    limit_seconds: float | None = None,
 ) -> float:
     """Return the seconds of one batch through a block that is warm; the least of some repeats.
 
@@ -83,13 +95,21 @@ def block_seconds(
         batch_size: items of the batch.
         device: where to compute.
         repeats: how often, after one run that does not count.
+        limit_seconds: as for `measure_blocks`, for this block.
     """
     device = torch.device(device)
     module = block_module(spec, initialised(spec, 0)).to(device)
-    given = random_batch(inputs, batch_size, device)
+    items = batch_size
     with torch.inference_mode(), exact(device):
+        if limit_seconds is not None:
+            one = random_batch(inputs, 1, device)
+            _once(module, one, device)
+            fitting = limit_seconds / (1 + repeats) / max(_once(module, one, device), 1e-9)
+            items = max(1, min(batch_size, int(fitting)))
+        given = random_batch(inputs, items, device)
         _once(module, given, device)
-        return min(_once(module, given, device) for _ in range(repeats))
+        least = min(_once(module, given, device) for _ in range(repeats))
+    return least * batch_size / items
 
 
 def random_batch(

@@ -7,9 +7,8 @@ Systems Journal 5(2), 1966).
 
 from __future__ import annotations
 
-import bisect
-from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+import heapq
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from bench_core.model_search.errors import BudgetError
@@ -64,52 +63,84 @@ class _Planner:
         resident: Collection[str],
     ) -> None:
         self.groups, self.sizes, self.budget = groups, sizes, budget
-        self.resident = dict.fromkeys(resident)
-        self.used = sum(sizes[key] for key in self.resident)
-        self.uses: dict[str, list[int]] = defaultdict(list)
-        for index, group in enumerate(groups):
-            for key in group:
-                self.uses[key].append(index)
+        self.place = {key: place for place, key in enumerate(dict.fromkeys(resident))}
+        """When each block in memory came, of all that came; the first that came goes first."""
+        self.n_came = len(self.place)
+        self.used = sum(sizes[key] for key in self.place)
+        self.last_use: dict[str, int] = {}
+        self.next_uses, first = _next_uses(groups)
+        self.heap = [
+            (-first.get(key, NEVER), place, key)
+            for key, place in self.place.items()
+            if first.get(key) != 0
+        ]
+        """What was not used in the group at hand or the one before: the latest next use first. An
+        entry is over when its next use has come; it stays until it gets to the top."""
+        heapq.heapify(self.heap)
 
     def moves(self) -> list[Move]:
         return [self._move(index, group) for index, group in enumerate(self.groups)]
 
     def _move(self, index: int, group: Sequence[str]) -> Move:
-        load = tuple(key for key in dict.fromkeys(group) if key not in self.resident)
-        if not load and self.used <= self.budget:
-            return Move((), (), 0)
-        self.used += sum(self.sizes[key] for key in load)
-        evict: tuple[str, ...] = ()
-        if self.used > self.budget:
-            evict = self._victims(index, group)
-        self.resident |= dict.fromkeys(load)
-        return Move(load, evict, 1 + max((self._last_use(key, index) for key in evict), default=-1))
+        self._offer(index - 2)
+        load = tuple(key for key in dict.fromkeys(group) if key not in self.place)
+        move = Move((), (), 0)
+        if load or self.used > self.budget:
+            self.used += sum(self.sizes[key] for key in load)
+            evict = self._victims(index, group) if self.used > self.budget else ()
+            last_uses = (self.last_use.get(key, -1) for key in evict)
+            move = Move(load, evict, 1 + max(last_uses, default=-1))
+        for key in load:
+            self.place[key] = self.n_came
+            self.n_came += 1
+        self.last_use |= dict.fromkeys(group, index)
+        return move
+
+    def _offer(self, index: int) -> None:
+        """Let the blocks of a group go from here on, but for those that were used since."""
+        if index < 0:
+            return
+        for key, next_use in self.next_uses[index].items():
+            if self.last_use[key] == index and key in self.place:
+                heapq.heappush(self.heap, (-next_use, self.place[key], key))
 
     def _victims(self, index: int, group: Sequence[str]) -> tuple[str, ...]:
         """Evict what is needed last, until the budget holds; the group before comes at the end."""
-        before = set(self.groups[index - 1]) if index else set()
-        candidates = [key for key in self.resident if key not in set(group)]
-        candidates.sort(key=lambda key: (key in before, -self._next_use(key, index)))
         evicted = []
-        for key in candidates:
-            if self.used <= self.budget:
-                break
-            del self.resident[key]
+        for key in self._candidates(index, group):
+            del self.place[key]
             self.used -= self.sizes[key]
             evicted.append(key)
-        if self.used > self.budget:
-            raise BudgetError(
-                f"a memory budget of {self.budget:,} bytes for blocks, but {self.used:,} bytes of "
-                "them are needed at once"
-            )
-        return tuple(evicted)
+            if self.used <= self.budget:
+                return tuple(evicted)
+        raise BudgetError(
+            f"a memory budget of {self.budget:,} bytes for blocks, but {self.used:,} bytes of "
+            "them are needed at once"
+        )
 
-    def _next_use(self, key: str, index: int) -> int:
-        uses = self.uses.get(key, [])
-        position = bisect.bisect_right(uses, index)
-        return uses[position] if position < len(uses) else NEVER
+    def _candidates(self, index: int, group: Sequence[str]) -> Iterator[str]:
+        """Yield what may be evicted, in this order; it must be, for it is not offered again."""
+        while self.heap:
+            next_use, _, key = heapq.heappop(self.heap)
+            if -next_use > index:
+                yield key
+        if index:
+            kept = set(group)
+            before = [
+                (-next_use, self.place[key], key)
+                for key, next_use in self.next_uses[index - 1].items()
+                if key in self.place and key not in kept
+            ]
+            yield from (key for _, _, key in sorted(before))
 
-    def _last_use(self, key: str, index: int) -> int:
-        uses = self.uses.get(key, [])
-        position = bisect.bisect_left(uses, index)
-        return uses[position - 1] if position else -1
+
+def _next_uses(
+    groups: Sequence[Sequence[str]],
+) -> tuple[list[dict[str, int]], dict[str, int]]:
+    """Return for each group when its blocks are used next after it, and the first use of all."""
+    coming: dict[str, int] = {}
+    found: list[dict[str, int]] = []
+    for index in range(len(groups) - 1, -1, -1):
+        found.append({key: coming.get(key, NEVER) for key in groups[index]})
+        coming |= dict.fromkeys(groups[index], index)
+    return found[::-1], coming

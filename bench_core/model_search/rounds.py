@@ -14,8 +14,9 @@ from bench_core.model_search.context import Context
 from bench_core.model_search.engines import Engine
 from bench_core.model_search.halving import Halving, Round, plan_rounds
 from bench_core.model_search.loading import UnusableBlockError
-from bench_core.model_search.proxies import Features, Proxy, Score, Task
+from bench_core.model_search.proxies import Features, Proxy, Score
 from bench_core.model_search.result import RoundResult, Scored
+from bench_core.model_search.round_task import round_task
 
 LOGGER: Final = logging.getLogger(__name__)
 
@@ -35,6 +36,15 @@ class Rounds:
     unusable: dict[int, str] = field(default_factory=dict)
     """Models that were left out, with the reason."""
     on_round: Callable[[RoundResult], None] | None = None
+
+    def prepare(self) -> None:
+        """Let the engine make what it needs before the rounds; not part of their time.
+
+        Raises:
+            UnusableBlockError: a block is damaged or missing, and models are not to be left out.
+            SearchError: what the engine refuses.
+        """
+        self._with_usable(range(len(self.context.candidates)), self.engine.prepare)
 
     def run(self) -> None:
         """Run all rounds.
@@ -66,17 +76,27 @@ class Rounds:
     def _extract(
         self, live: Sequence[int], batches: Sequence[Batch], later: Sequence[LaterRound]
     ) -> None:
-        """Extract, again without the models that a damaged block belongs to, if told to."""
+        progress = self.context.progress
+        begun = progress.done
+
+        def extract(usable: Sequence[int]) -> None:
+            progress.expect(_model_batches(len(usable), batches, later), since=begun)
+            self.engine.extract(usable, batches, later)
+
+        self._with_usable(live, extract)
+
+    def _with_usable(self, live: Sequence[int], work: Callable[[Sequence[int]], None]) -> None:
+        """Do some work, again without the models that a damaged block belongs to, if told to."""
         while True:
             usable = [model for model in live if model not in self.unusable]
             try:
-                return self.engine.extract(usable, batches, later)
+                return work(usable)
             except UnusableBlockError as error:
-                having = self.context.candidates.having(error.key)
-                if not self.skip_unusable or len(self.unusable) + len(having) >= len(live):
+                lost = set(self.context.candidates.having(error.key)).intersection(usable)
+                if not self.skip_unusable or not lost or len(lost) == len(usable):
                     raise
-                LOGGER.warning("%s; the search goes on without %d models", error, len(having))
-                self.unusable |= dict.fromkeys(having, str(error))
+                LOGGER.warning("%s; the search goes on without %d models", error, len(lost))
+                self.unusable |= dict.fromkeys(lost, str(error))
 
     def _ranked(self, live: Sequence[int], round_: Round) -> tuple[Scored, ...]:
         """Score the models, those that are the same model once, and rank them."""
@@ -101,14 +121,7 @@ class Rounds:
     def _scores(self, models: Sequence[int], round_: Round) -> list[Score]:
         train = self._train_batches(round_)
         test = cut("test", 0, self._n_test, self.batch_size)
-        data, meter = self.context.data, self.context.meter
-        task = Task(
-            train_labels=torch.from_numpy(data.train.labels[: round_.stop]),
-            test_labels=torch.from_numpy(data.test.labels),
-            n_classes=len(data.train.classes),
-            train_batches=tuple(map(len, train)),
-            test_batches=tuple(map(len, test)),
-        )
+        meter, task = self.context.meter, round_task(self.context.data, train, test)
         groups = [list(models)] if self.engine.scores_together else [[model] for model in models]
         scores: list[Score] = []
         with meter.phase("proxy_score"):
@@ -131,3 +144,9 @@ class Rounds:
             return Features(*found)
         weight, bias = self.context.head(model)
         return Features(*found, *(torch.addmm(bias, f, weight.T) for f in found))
+
+
+def _model_batches(n_models: int, batches: Sequence[Batch], later: Sequence[LaterRound]) -> int:
+    """Return how many features of a model and a batch are to come, with so many models left."""
+    to_come = sum(min(n_models, round_.n_models) * len(round_.batches) for round_ in later)
+    return n_models * len(batches) + to_come

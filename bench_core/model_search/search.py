@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
-from bench_core.data import DataRecipe, SearchData
-from bench_core.model_search.candidates import Candidates, fitting
+from bench_core.data import DataRecipe, SearchData, checked
 from bench_core.model_search.context import Context
 from bench_core.model_search.engines import Engine, engine_class
-from bench_core.model_search.opening import Progress, opened_context
+from bench_core.model_search.opening import opened_context
+from bench_core.model_search.progress import Progress
 from bench_core.model_search.result import RoundResult, SearchResult, ranking
 from bench_core.model_search.rounds import Rounds
 from bench_core.model_search.settings import Settings
+from bench_core.model_search.taking_part import stored, taking_part
 from bench_core.snapshots import SnapshotStore
+
+LOGGER: Final = logging.getLogger(__name__)
 
 
 def search(
@@ -52,10 +56,14 @@ def search(
             ``factor`` and ``winners`` of successive halving, ``halve`` to force it on or off;
             ``batch_size``;
             ``budget`` in bytes for blocks and intermediate results (default: 60 % of the memory
-            that is available); ``device``; ``seed`` of the proxy; ``num_workers`` that decode for
+            that is available; the engines that share nothing need what they need, and say so where
+            one is given); ``device``; ``seed`` of the proxy; ``num_workers`` that decode for
             the published engines; ``paper_exact`` also runs the last round, in which nothing can
-            be decided; ``verify`` checks each block's digest; ``skip_unusable`` goes on without
-            models that do not take the data, or whose blocks are damaged; ``workers`` of the engine
+            be decided; ``verify=False`` takes blocks as they are read, without a look at their
+            checksums, and what is damaged may then be in the journal, too; ``skip_unusable`` goes
+            on without models that do not take the data, that lack the classifier the proxy asks
+            for, whose manifests cannot be read or whose blocks are damaged; ``workers`` of the
+            engine
             ``distributed``, each with the ``budget`` (default: an equal share) and the threads of
             torch that are set here, and the ``ray_address`` of a running Ray (default: one of this
             machine).
@@ -64,7 +72,10 @@ def search(
         The ranking, the scores of each round, and the work it took.
 
     Raises:
-        SearchError: models, data or settings that no search can be made of.
+        SearchError: models, labels or settings that no search can be made of; all that can be seen
+            beforehand is refused before anything is computed.
+        DataError: the two sides of the data do not fit each other, one is empty, or all items to
+            learn from are of one class.
         BudgetError: too little memory; the text says the least that works.
         CorruptFileError: a block is damaged or missing.
         UnknownNameError: there is no such engine, proxy or model.
@@ -77,12 +88,13 @@ def search(
     """
     store = models if isinstance(models, SnapshotStore) else SnapshotStore(Path(models))
     chosen = Settings.of(**settings)
-    snapshots = [store.snapshot(name) for name in (store.names() if names is None else names)]
-    recipe, opened = (data, data.load()) if isinstance(data, DataRecipe) else (None, data)
-    misfits: dict[str, str] = {}
-    if chosen.skip_unusable:
-        snapshots, misfits = fitting(snapshots, opened)
-    candidates = Candidates.of(snapshots, opened)
+    _say_what_a_budget_is_not_for(chosen)
+    wanted = store.names() if names is None else names
+    recipe = data if isinstance(data, DataRecipe) else None
+    opened = checked(data.load() if isinstance(data, DataRecipe) else data)
+    snapshots, unreadable = stored(store, wanted, skip_unusable=chosen.skip_unusable)
+    candidates, misfits = taking_part(snapshots, opened, chosen)
+    misfits |= unreadable
     with opened_context(
         store,
         candidates,
@@ -98,6 +110,17 @@ def search(
             return _run(context, engine, chosen, on_round, misfits)
 
 
+def _say_what_a_budget_is_not_for(chosen: Settings) -> None:
+    """Warn where a budget has no effect; no error, for one budget may be meant for many engines."""
+    if chosen.budget is not None and not engine_class(chosen.engine).shares:
+        LOGGER.warning(
+            "engine %r has no memory budget: it takes what its largest model and a batch need, "
+            "whatever %s bytes allow",
+            chosen.engine,
+            f"{chosen.budget:,}",
+        )
+
+
 def _run(
     context: Context,
     engine: Engine,
@@ -105,7 +128,6 @@ def _run(
     on_round: Callable[[RoundResult], None] | None,
     misfits: Mapping[str, str],
 ) -> SearchResult:
-    engine.prepare()
     rounds = Rounds(
         context,
         engine,
@@ -116,6 +138,7 @@ def _run(
         chosen.skip_unusable,
         on_round=on_round,
     )
+    rounds.prepare()
     started = time.perf_counter()
     rounds.run()
     finished = tuple(rounds.finished)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import torch
 
+from bench_core.errors import nearest
 from bench_core.model_search.engines import engine_class
 from bench_core.model_search.errors import SearchError
 from bench_core.model_search.halving import Halving
@@ -31,7 +32,7 @@ class Settings:
     seed: int = 0
     num_workers: int = 0
     paper_exact: bool = False
-    verify: bool = False
+    verify: bool = True
     skip_unusable: bool = False
     workers: int = 1
     ray_address: str | None = None
@@ -41,9 +42,16 @@ class Settings:
         """Return settings, a proxy's own ones as pairs.
 
         Raises:
-            SearchError: as `check`.
+            SearchError: there is no such setting; otherwise as `check`.
             UnknownNameError: as `check`.
         """
+        known = [field.name for field in fields(cls)]
+        for name in settings:
+            if name not in known:
+                raise SearchError(
+                    f"a search has no setting {name!r}; it has {', '.join(known)}"
+                    f"{nearest(name, known)}"
+                )
         proxy = settings.get("proxy_settings", ())
         found = cls(**settings | {"proxy_settings": tuple(dict(proxy).items())})
         found.check()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 from bench_core.model_search.candidates import Candidates
 from bench_core.model_search.planning import ExecutionTree, Unit
 from bench_core.models.chains.resources import BlockResources
@@ -21,6 +23,10 @@ class UnitsOfWork:
         prefixes = self.tree.prefixes
         return [int(prefixes.nodes[node]) for node in self.tree.nodes(unit)]
 
+    def keys(self, unit: Unit) -> list[str]:
+        """Return the keys of the unit's blocks, in order."""
+        return self._keys[unit.index]
+
     def blocks(self, unit: Unit) -> list[BlockRef]:
         """Return the unit's blocks, in order."""
         known = self._candidates.blocks
@@ -32,8 +38,8 @@ class UnitsOfWork:
 
     def block_bytes(self, unit: Unit) -> int:
         """Return the bytes of the unit's blocks; one that comes twice counts once."""
-        distinct = {block.key: block.nbytes for block in self.blocks(unit)}
-        return sum(distinct.values())
+        distinct = dict(zip(self.keys(unit), self.blocks(unit), strict=True))
+        return sum(block.nbytes for block in distinct.values())
 
     @property
     def output_bytes(self) -> list[int]:
@@ -51,13 +57,13 @@ class UnitsOfWork:
             for unit in self.tree.units
         ]
 
-    @property
+    @functools.cached_property
     def working_bytes(self) -> int:
         """Most bytes an item that a unit takes while it runs, beside what its order counts."""
-        return max(self._working_bytes(unit) for unit in self.tree.units)
+        return max(self.working_bytes_of(unit) for unit in self.tree.units)
 
-    def _working_bytes(self, unit: Unit) -> int:
-        """Return what is alive while the unit runs, without its input and what is kept of it.
+    def working_bytes_of(self, unit: Unit) -> int:
+        """Return the bytes an item that are alive while a unit runs, its input and result left out.
 
         Where a model ends nothing counts as kept: it may be that nothing starts from there, in
         this round or, when other models have dropped out, in a later one.

@@ -6,6 +6,7 @@ import ctypes
 import functools
 import hashlib
 import os
+import zlib
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
@@ -14,6 +15,15 @@ import torch
 
 DIGEST_BYTES: Final = 16
 """blake2b's digest size here: no two of 2^50 tensors are expected to meet."""
+
+_NAMES: Final = (
+    *(f"float{bits}" for bits in (16, 32, 64)),
+    *(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)),
+    *(f"complex{bits}" for bits in (32, 64, 128)),
+    *("bfloat16", "bool", "float8_e4m3fn", "float8_e5m2"),
+)
+_DTYPES: Final = {getattr(torch, name): f"torch.{name}" for name in _NAMES}
+"""Written out: what torch prints of a type is no part of its interface."""
 
 
 def tensor_digest(tensor: torch.Tensor) -> bytes:
@@ -46,6 +56,17 @@ def combine(digests: Mapping[str, bytes]) -> bytes:
     return whole.digest()
 
 
+def checksum(tensors: Mapping[str, torch.Tensor]) -> str:
+    """Return the CRC-32 of all values, in the order of their names, as eight hexadecimal digits.
+
+    It finds damage at some GB/s; what tensors are is said by their digest alone, a fifth as fast.
+    """
+    found = 0
+    for name in sorted(tensors):
+        found = zlib.crc32(_as_bytes(tensors[name].detach().cpu()).numpy().data, found)
+    return f"{found:08x}"
+
+
 def equal_bytes(a: torch.Tensor, b: torch.Tensor) -> bool:
     """Whether dtype, shape and every bit agree: equal NaNs are equal, 0.0 and -0.0 differ."""
     if a.dtype != b.dtype or a.shape != b.shape:
@@ -72,4 +93,5 @@ def _as_bytes(tensor: torch.Tensor) -> torch.Tensor:
 
 
 def _describe(tensor: torch.Tensor) -> bytes:
-    return f"{tensor.dtype} {list(tensor.shape)}\n".encode()
+    name = _DTYPES.get(tensor.dtype, str(tensor.dtype))
+    return f"{name} {list(tensor.shape)}\n".encode()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -18,13 +18,15 @@ from bench_core.formats.atomic import write_atomically
 from bench_core.formats.base import Tensors
 from bench_core.formats.direct.reader import PositionedReader
 from bench_core.formats.direct.writer import write_file
-from bench_core.models.digests import combine, tensor_digest
+from bench_core.models.digests import checksum, combine, tensor_digest
 from bench_core.snapshots.folders import make_folder
 from bench_core.snapshots.manifest import BlockRef
 
 _SUFFIX: Final = ".safetensors"
 _LABEL: Final = "block"
 """In the file's metadata: the block's key, so that a file under a wrong name is noticed at once."""
+_CHECKSUM: Final = "crc32"
+"""Likewise: of its tensors' values, by which damage is found sooner than by their digest."""
 
 _KEY: Final = re.compile(r"[0-9a-f]{32}-[0-9a-f]{32}")
 
@@ -81,7 +83,7 @@ class Blocks:
         write_atomically(
             path,
             Durability.FSYNC,
-            lambda temporary: write_file(temporary, tensors, {_LABEL: ref.key}),
+            lambda temporary: write_file(temporary, tensors, _metadata(ref, tensors)),
             bytes_logical=ref.nbytes,
         )
 
@@ -117,18 +119,18 @@ class Blocks:
         Raises:
             BlockDamage: the block is missing or damaged.
         """
-        with self._open(ref, direct=direct) as reader, _as_damage(reader.path):
+        with self._open(ref, direct=direct) as reader, as_damage(reader.path):
             tensors = reader.read()
         if verify and parameters_digest(tensors) != ref.parameters:
-            raise BlockDamage("its bytes are not those that its name promises")
+            raise _other_bits()
         return tensors
 
     def _open(self, ref: BlockRef, *, direct: bool) -> PositionedReader:
         path = self.path(ref.key)
-        with _as_damage(path):
+        with as_damage(path):
             reader = _open_file(path, direct=direct)
         try:
-            _check_header(reader, ref)
+            check_header(reader.header.metadata, _nbytes(reader), ref)
         except BaseException:
             reader.close()
             raise
@@ -144,19 +146,65 @@ def _open_file(path: Path, *, direct: bool) -> PositionedReader:
     return PositionedReader.open(path, direct=False)
 
 
-def _check_header(reader: PositionedReader, ref: BlockRef) -> None:
-    found = reader.header.metadata.get(_LABEL)
+def _nbytes(reader: PositionedReader) -> int:
+    return sum(spec.nbytes for spec in reader.specs.values())
+
+
+def check_header(metadata: Mapping[str, str], nbytes: int, ref: BlockRef) -> None:
+    """Raise where a file is not the block's, as its header has it.
+
+    Args:
+        metadata: of the file.
+        nbytes: of all its tensors.
+        ref: what the block is.
+
+    Raises:
+        BlockDamage: it is another block's, or no block's.
+    """
+    found = metadata.get(_LABEL)
     if found != ref.key:
         what = "no block of a store" if found is None else f"the block {found}"
         raise BlockDamage(f"the file holds {what}")
-    nbytes = sum(spec.nbytes for spec in reader.specs.values())
     if nbytes != ref.nbytes:
         raise BlockDamage(f"it has {nbytes} bytes of tensors, {ref.nbytes} expected")
 
 
+def check_bits(tensors: Tensors, metadata: Mapping[str, str], ref: BlockRef) -> None:
+    """Raise where tensors that were read are not those that were written.
+
+    Args:
+        tensors: of the whole block.
+        metadata: of its file; where it has no checksum, as in stores of before, the digest is
+            compared.
+        ref: what the block is.
+
+    Raises:
+        BlockDamage: a bit differs.
+    """
+    known = metadata.get(_CHECKSUM)
+    if known is None:
+        is_whole = parameters_digest(tensors) == ref.parameters
+    else:
+        is_whole = checksum(tensors) == known
+    if not is_whole:
+        raise _other_bits()
+
+
+def _metadata(ref: BlockRef, tensors: Tensors) -> dict[str, str]:
+    return {_LABEL: ref.key, _CHECKSUM: checksum(tensors)}
+
+
+def _other_bits() -> BlockDamage:
+    return BlockDamage("its bytes are not those that its name promises")
+
+
 @contextmanager
-def _as_damage(path: Path) -> Iterator[None]:
-    """Turn errors that say something of the block into `BlockDamage`; the others pass."""
+def as_damage(path: Path) -> Iterator[None]:
+    """Turn errors that say something of the block into `BlockDamage`; the others pass.
+
+    Raises:
+        BlockDamage: the file is missing, truncated, none, or lies on bad sectors.
+    """
     try:
         yield
     except (CorruptFileError, UnsupportedError) as error:

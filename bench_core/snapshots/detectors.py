@@ -14,6 +14,9 @@ from bench_core.models.chains import family
 DETECTORS: Final = ("conditional_detr", "deformable_detr", "detr", "table-transformer")
 """Model types of transformers whose features come from a ResNet."""
 
+_DILATED: Final = 16
+"""Output stride of a ResNet whose last stage is dilated instead of halving its input; 32 else."""
+
 _STEMS: Final = ("embedder.embedder.convolution.weight", "conv1.weight")
 """First tensor of a ResNet, in transformers' names and in torchvision's."""
 
@@ -35,7 +38,7 @@ _NAMES: Final[Mapping[str, str | Callable[[re.Match[str]], str]]] = {
 
 
 def backbone_settings(content: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the settings of the ResNet in a detection model.
+    """Return the settings of the ResNet in a detection model, also of one that is dilated (DC5).
 
     Args:
         content: of the model's ``config.json``.
@@ -43,22 +46,22 @@ def backbone_settings(content: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         UnsupportedError: its backbone is another one, or is not computed as a ResNet is.
     """
-    if content.get("dilation"):
-        raise UnsupportedError("the backbone is dilated (DC5), only plain ResNets are supported")
     inner = content.get("backbone_config") or {}
     if inner.get("model_type") == "resnet":
-        return dict(inner)
-    if inner.get("output_stride"):
+        return dict(inner)  # which the library never dilates, whatever ``dilation`` says
+    output_stride = inner.get("output_stride") or (_DILATED if content.get("dilation") else None)
+    if output_stride not in (None, _DILATED):
         raise UnsupportedError(
-            f"the backbone has an output stride of {inner['output_stride']}, only plain ResNets "
-            "are supported"
+            f"the backbone has an output stride of {output_stride}, only plain ResNets and those "
+            f"of {_DILATED} are supported"
         )
     name = str(inner.get("backbone") or content.get("backbone") or "").partition(".")[0]
     found = family("resnet").configurations.get(name)
     if found is None:
         raise UnsupportedError(f"the backbone is {name or 'not named'!r}, expected a ResNet")
     channels = inner.get("num_channels") or content.get("num_channels") or 3
-    return {**found, "num_channels": channels}
+    settings = {**found, "num_channels": channels}
+    return {**settings, "dilates_last_stage": True} if output_stride else settings
 
 
 def backbone_state(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:

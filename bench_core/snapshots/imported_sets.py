@@ -18,7 +18,8 @@ from bench_core.snapshots.store import SnapshotStore
 Progress = Callable[[int, int, str], None]
 """Called with models done, models in all, and the name of the one that is next."""
 
-_TENSOR_FILES: Final = (".safetensors", ".pt")
+TENSOR_FILES: Final = (".safetensors", ".pt", ".pth", ".bin")
+"""Endings of files of tensors; all but the first are files of `torch.save`, read without code."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,8 @@ def import_state_dicts(
 
     Args:
         store: where they go, by their files' names without the ending.
-        folder: with ``*.safetensors`` and ``*.pt`` in it, others and folders are passed over.
+        folder: with files in it that end as `TENSOR_FILES` says; others and folders are passed
+            over.
         architecture: of all of them: see `import_state_dict`.
         progress: called before each model and at the end.
 
@@ -89,12 +91,12 @@ def import_state_dicts(
 def state_files(folder: Path) -> list[Path]:
     """Return the files of tensors in a folder, in the order of their names; hidden ones are none.
 
-    They are ``*.safetensors`` and ``*.pt``; folders within it are not looked into.
+    Their endings are `TENSOR_FILES`; folders within it are not looked into.
     """
     return sorted(
         path
         for path in folder.iterdir()
-        if path.suffix in _TENSOR_FILES and path.is_file() and not path.name.startswith(".")
+        if path.suffix in TENSOR_FILES and path.is_file() and not path.name.startswith(".")
     )
 
 
@@ -111,7 +113,10 @@ def _import_each(
         except (SaveError, StoreBusyError):
             raise  # it is the store's, and will be the next model's, too
         except BenchCoreError as error:
-            results.append(ImportFailure(model.name, model.folder, str(error)))
+            place, reason = str(model.folder), str(error)
+            # One of the store's names the store's own file, and not whose model it is about.
+            line = reason if place in reason else f"{place}: {reason}"
+            results.append(ImportFailure(model.name, model.folder, line))
         except OSError as error:
             if error.filename is None or not Path(error.filename).is_relative_to(model.folder):
                 raise

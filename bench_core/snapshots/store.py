@@ -218,7 +218,7 @@ class SnapshotStore:
             state = {
                 f"{index}.{key}": tensor
                 for index, ref in enumerate(snapshot.blocks)
-                for key, tensor in self.read_block(ref).items()
+                for key, tensor in self.read_block(ref, verify=True).items()
             }
             write_export(snapshot, state, path, format)
         return path

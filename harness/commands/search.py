@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from bench_core.data import SearchData
     from bench_core.model_search import Settings
     from bench_core.model_search.candidates import Candidates
-    from bench_core.snapshots import Snapshot
+    from bench_core.snapshots import SnapshotStore
 
 _ALL: Final = -1
 _WITHOUT_JOURNAL: Final = ("base", "shift")
@@ -43,7 +43,10 @@ _WITHOUT_JOURNAL: Final = ("base", "shift")
     help="A store, or a folder of models in Hugging Face layout or of files of tensors, which are "
     "imported first.",
 )
-@click.option("--architecture", help="Of files of tensors (*.safetensors, *.pt), such as resnet18.")
+@click.option(
+    "--architecture",
+    help="Of files of tensors (*.safetensors, *.pt, *.pth, *.bin), such as resnet18.",
+)
 @click.option(
     "--data",
     "source",
@@ -83,7 +86,12 @@ _WITHOUT_JOURNAL: Final = ("base", "shift")
 @click.option("--no-journal", is_flag=True, help="Keep nothing.")
 @click.option("--json", "json_file", type=click.Path(dir_okay=False, path_type=Path))
 @click.option("--top", default=10, show_default=True, help="Places of the ranking to print.")
-@click.option("--verify", is_flag=True, help="Check the digest of every block that is read.")
+@click.option(
+    "--verify/--no-verify",
+    default=True,
+    show_default=True,
+    help="Check every block that is read by its checksum.",
+)
 @click.option(
     "--skip-unusable",
     is_flag=True,
@@ -118,10 +126,10 @@ def command(
     items = _load(data.load, source, options)
     settings = _settings(options)
     chosen = Settings.of(**settings)
-    taking_part = _taking_part([store.snapshot(name) for name in names], items, chosen)
+    taking_part = _taking_part(store, names, items, chosen)
     n_rounds = len(plan_rounds(len(taking_part), len(items.train), chosen.halving))
     if not no_estimate:
-        print_estimate(taking_part, items, chosen)
+        print_estimate(store, taking_part, items, chosen)
     kept = journal
     if journal is None and not no_journal and chosen.engine not in _WITHOUT_JOURNAL:
         kept = _journal(names, items, chosen)
@@ -168,13 +176,15 @@ def _settings(options: dict[str, Any]) -> dict[str, Any]:
     return options
 
 
-def _taking_part(snapshots: list[Snapshot], items: SearchData, chosen: Settings) -> Candidates:
+def _taking_part(
+    store: SnapshotStore, names: Sequence[str], items: SearchData, chosen: Settings
+) -> Candidates:
     """Return the models that a search by these settings goes over."""
-    from bench_core.model_search.candidates import Candidates, fitting
+    from bench_core.model_search.taking_part import stored, taking_part
 
-    if chosen.skip_unusable:
-        snapshots, _ = fitting(snapshots, items)
-    return Candidates.of(snapshots, items)
+    snapshots, _ = stored(store, names, skip_unusable=chosen.skip_unusable)
+    candidates, _ = taking_part(snapshots, items, chosen)
+    return candidates
 
 
 def _pair(text: str) -> tuple[str, Any]:

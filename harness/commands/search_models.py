@@ -66,12 +66,13 @@ def _imported(
 
 def _no_models(folder: Path, architecture: str | None, n_failed: int) -> str:
     """Say what a folder without any usable model is, and what to give instead."""
-    from bench_core.snapshots.imported_sets import state_files
+    from bench_core.snapshots.imported_sets import TENSOR_FILES, state_files
 
     if n_failed:
         return f"{folder}: none of {n_failed} models could be imported, for the reasons above"
     if architecture is not None:
-        return f"{folder}: no *.safetensors or *.pt in it; --architecture is for a folder of these"
+        expected = ", ".join(f"*{ending}" for ending in TENSOR_FILES)
+        return f"{folder}: none of {expected} in it; --architecture is for a folder of these"
     if state_files(folder):
         return f"{folder}: files of tensors; say of what models with --architecture"
     return (

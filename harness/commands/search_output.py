@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from bench_core.data import SearchData
     from bench_core.model_search import Ranked, RoundResult, SearchResult, Settings
     from bench_core.model_search.candidates import Candidates
+    from bench_core.snapshots import SnapshotStore
 
 
 class Status:
@@ -61,15 +62,15 @@ def shown_status(n_rounds: int) -> Iterator[Status]:
         yield Status(bar, n_rounds)
 
 
-def print_estimate(candidates: Candidates, items: SearchData, chosen: Settings) -> None:
-    """Say what the search will take; blocks are timed for that."""
+def print_estimate(
+    store: SnapshotStore, candidates: Candidates, items: SearchData, chosen: Settings
+) -> None:
+    """Say what the search will take; some of each of its parts is timed for that."""
     from bench_core.model_search.estimate import estimate
-    from bench_core.model_search.rates import measure_blocks
-    from bench_core.models.chains.resources import input_shapes
+    from bench_core.model_search.probes import measure_rates
 
-    shapes = input_shapes(items.train.kind, items.train.shape)
-    rates = measure_blocks(candidates, shapes, chosen.batch_size, chosen.device, repeats=1)
-    found = estimate(candidates, len(items.train), len(items.test), chosen, rates)
+    rates = measure_rates(store, candidates, items, chosen)
+    found = estimate(candidates, items, chosen, rates)
     shared = found.model_bytes / found.distinct_bytes
     click.echo(
         f"{len(candidates)} models, {byte_count(found.distinct_bytes)} of distinct blocks "
@@ -77,10 +78,22 @@ def print_estimate(candidates: Candidates, items: SearchData, chosen: Settings) 
         f"from, {len(items.test):,} to be scored on"
     )
     click.echo(
-        f"estimated: {found.compute_seconds:,.1f} s of computing, "
-        f"{byte_count(found.peak_bytes)} of memory for blocks and results, "
-        f"{byte_count(found.feature_bytes)} for features; first round in {found.n_chunks} chunks"
+        f"estimated: {found.seconds:,.1f} s: prepare_model {found.load_seconds:,.2f} "
+        f"({byte_count(found.bytes_loaded)}), prepare_data {found.decode_seconds:,.2f}, "
+        f"inference {found.compute_seconds:,.2f}, proxy_score {found.proxy_seconds:,.2f}"
+        f"{_beside(chosen)}; without writing features, and without what a journal has"
     )
+    click.echo(
+        f"{byte_count(found.peak_bytes)} of memory for blocks and results, "
+        f"{byte_count(found.feature_bytes)} for features, what convolutions and matrix products "
+        f"work with on top; first round in {found.n_chunks} chunks"
+    )
+
+
+def _beside(chosen: Settings) -> str:
+    from bench_core.model_search.expected_work import OURS
+
+    return ", partly at once" if chosen.engine in (*OURS, "base_tuned") else ""
 
 
 def print_result(result: SearchResult, top: int) -> None:
@@ -146,6 +159,12 @@ def _what(item: Ranked) -> str:
     return "left out" if item.round < 0 else "no score"
 
 
+def _from_storage(counts: Mapping[str, int]) -> str:
+    """Say how much was not in the page cache, where the system counts it."""
+    found = counts.get("bytes_from_storage")
+    return "" if found is None else f" ({byte_count(found)} from storage)"
+
+
 def _work(result: SearchResult) -> list[str]:
     """Return the lines about time and work."""
     phases = ", ".join(f"{name} {seconds:.2f}" for name, seconds in result.work.seconds.items())
@@ -153,7 +172,7 @@ def _work(result: SearchResult) -> list[str]:
     return [
         f"{result.seconds:.2f} s: {phases}",
         f"{counts.get('block_executions', 0):,} block executions, "
-        f"{byte_count(counts.get('bytes_loaded', 0))} of blocks read, "
+        f"{byte_count(counts.get('bytes_loaded', 0))} of blocks read{_from_storage(counts)}, "
         f"{counts.get('items_decoded', 0):,} items decoded, "
         f"{counts.get('batches_resumed', 0):,} batches taken from the journal",
     ]

@@ -80,6 +80,18 @@ def test_a_class_of_the_test_items_only_is_refused() -> None:
         from_arrays(IMAGES, LABELS, IMAGES[:2], [0, 9])
 
 
+def test_sides_that_no_search_can_be_made_of_are_refused_at_once() -> None:
+    values = np.random.default_rng(0).normal(size=(12, 8))
+    with pytest.raises(DataError, match=r"vector of \(8,\), test items vector of \(7,\)"):
+        from_arrays(values, LABELS, values[:3, :7], LABELS[:3])
+    with pytest.raises(DataError, match=r"image of \(3, 6, 7\), test items image of \(3, 5, 7\)"):
+        from_arrays(IMAGES, LABELS, IMAGES[:3, :, :5], LABELS[:3])
+    with pytest.raises(DataError, match="all 12 training items are of class 4"):
+        from_arrays(values, [4] * 12, values[:3], [4] * 3)
+    with pytest.raises(DataError, match="all 1 training items are of class"):
+        from_arrays(values, LABELS, values[:3], LABELS[:3], subset=Subset(num_train_items=1))
+
+
 def test_labels_that_name_no_class_are_refused() -> None:
     with pytest.raises(DataError, match="item 1 has label 5, expected 0 to 1"):
         Vectors("v", torch.zeros(2, 3), np.array([0, 5]), ["a", "b"])

@@ -102,6 +102,11 @@ def test_sides_that_no_search_can_be_made_of_are_refused() -> None:
             checked(data)
     with pytest.raises(DataError, match="all 1 training items are of class"):
         load("vectors", num_train_items=1)
+    for name in ("train", "test"):
+        data = SearchData(side([0, 1]), side([0, 1]))
+        getattr(data, name).labels[1] = 2
+        with pytest.raises(DataError, match="item 1 has label 2, expected 0 to 1"):
+            checked(data)
 
 
 def test_no_batches_and_senseless_workers() -> None:

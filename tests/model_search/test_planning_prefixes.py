@@ -67,7 +67,7 @@ def test_identical_models_share_their_end(chains: list[list[str]]) -> None:
     tree = PrefixTree.of(chains)
     for model, end in enumerate(tree.ends):
         same = [other for other, keys in enumerate(chains) if keys == chains[model]]
-        assert tree.models_at(int(end)) == same
+        assert tree.models[tree.ends == end].tolist() == same
 
 
 @given(chains=chain_lists)

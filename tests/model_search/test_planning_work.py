@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from planned_work import Mode, PlannedWork, planned_work
 
 from bench_core import data
 from bench_core.data import SearchData
 from bench_core.model_search import SearchResult, search
 from bench_core.model_search.batches import batches_of
 from bench_core.model_search.halving import Halving, plan_rounds
-from bench_core.model_search.planning import PlannedWork, PrefixTree, planned_work
-from bench_core.model_search.planning.work import Mode
+from bench_core.model_search.planning import PrefixTree
 from bench_core.snapshots import SnapshotStore, synthetic_set
 
 N_MODELS = 6

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -76,7 +77,7 @@ def test_the_same_command_takes_up_what_is_done(tmp_path: Path, store: SnapshotS
     assert after["work"]["counts"]["batches_resumed"] > 0
 
 
-def test_killed_at_any_moment_it_goes_on_to_the_same_table(
+def test_killed_in_the_middle_it_goes_on_to_the_same_table(
     tmp_path: Path, store: SnapshotStore
 ) -> None:
     options = (*DATA, "--batch-size", "1", "--no-estimate", "--journal", "j.sqlite")
@@ -93,6 +94,26 @@ def test_killed_at_any_moment_it_goes_on_to_the_same_table(
     counts, all_counts = result["work"]["counts"], expected["work"]["counts"]
     assert counts["batches_resumed"] > 0
     assert counts.get("block_executions", 0) < all_counts["block_executions"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(8))
+def test_killed_at_any_moment_it_goes_on_to_the_same_table(
+    seed: int, tmp_path: Path, store: SnapshotStore
+) -> None:
+    options = (*DATA, "--batch-size", "1", "--no-estimate")
+    began = time.monotonic()
+    whole = run(tmp_path, store, *options, "--no-journal", "--json", "whole.json")
+    assert whole.returncode == 0, whole.stderr
+    moments, lasts = random.Random(seed), time.monotonic() - began
+    for _ in range(3):
+        process = started(tmp_path, store, *options, "--journal", "j.sqlite")
+        time.sleep(moments.uniform(0, lasts))
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+    done = run(tmp_path, store, *options, "--journal", "j.sqlite", "--json", "out.json")
+    assert done.returncode == 0, done.stderr
+    assert found(tmp_path / "out.json")["rounds"] == found(tmp_path / "whole.json")["rounds"]
 
 
 def test_ctrl_c_keeps_what_is_done_and_says_how_to_go_on(
@@ -192,6 +213,24 @@ def test_what_is_wrong_is_one_line(
     assert text in capfd.readouterr().err.splitlines()[-1]
 
 
+def test_labels_are_refused_before_anything_is_timed_for_the_estimate(
+    store: SnapshotStore,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("BENCH_CORE_DATA", str(tmp_path))
+    options = ("--data", "digit_vectors", "--num-train-items", "20", "--proxy", "hscore")
+    with pytest.raises(SystemExit) as ended:
+        main(["search", "--models", str(store.folder), *options])
+    assert ended.value.code == 2
+    said = capfd.readouterr()
+    assert said.out == ""
+    assert len(said.err.splitlines()) == 1
+    assert "a round has 2" in said.err
+    assert "give at least 145 in this order" in said.err
+
+
 def save_states(folder: Path, n_models: int) -> None:
     """Save models as files of tensors, every other one by torch, the rest as safetensors."""
     from safetensors.torch import save_file
@@ -231,7 +270,7 @@ def test_a_folder_of_files_of_tensors_is_searched_by_their_architecture(tmp_path
     [
         (["m0.pt"], (), "say of what models with --architecture"),
         (["m0.pt"], ("--architecture", "mlp_tiny"), "none of 1 models could be imported"),
-        (["m0.txt"], ("--architecture", "mlp_tiny"), "no *.safetensors or *.pt in it"),
+        (["m0.txt"], ("--architecture", "mlp_tiny"), "none of *.safetensors, *.pt, *.pth"),
         (["m0.pt"], ("--architecture", "mlp_tinny"), "mlp_tiny"),
     ],
 )
@@ -294,3 +333,23 @@ def test_a_damaged_block_is_named_and_can_be_left_out(tmp_path: Path) -> None:
     ranking = found(tmp_path / "out.json")["ranking"]
     assert {item["name"] for item in ranking if item["round"] < 0} == having
     assert "left out" in left.stdout
+
+
+def test_a_damaged_manifest_is_named_or_its_model_left_out(
+    tmp_path: Path, store: SnapshotStore
+) -> None:
+    name = store.names()[3]
+    (manifest,) = store.folder.glob(f"**/{name}.json")
+    whole = manifest.read_bytes()
+    manifest.chmod(0o644)
+    manifest.write_text("{")
+    try:
+        refused = run(tmp_path, store, *DATA, "--no-estimate")
+        left = run(tmp_path, store, *DATA, "--skip-unusable", "--json", "out.json")
+    finally:
+        manifest.write_bytes(whole)
+    assert refused.returncode == 2
+    assert name in refused.stderr.splitlines()[-1]
+    assert left.returncode == 3, left.stderr
+    ranking = found(tmp_path / "out.json")["ranking"]
+    assert [item["name"] for item in ranking if item["round"] < 0] == [name]

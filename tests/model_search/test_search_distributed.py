@@ -113,6 +113,7 @@ def test_any_number_of_workers_gives_the_same_table_and_features(
 
 def test_the_work_of_all_workers_is_counted(tmp_path: Path) -> None:
     store = store_of(tmp_path, MODELS)
+    search(store, items(60))  # after which all blocks are in the page cache
     expected = search(store, items(60)).work
     alone = search(store, items(60), engine="distributed").work
     assert alone.counts == expected.counts

@@ -74,6 +74,22 @@ def test_without_halving_all_engines_agree_too(
         assert all(result.table == expected for result in results.values())
 
 
+@pytest.mark.parametrize("architecture", ["resnet_tiny", "bert_tiny"])
+def test_engines_agree_on_several_threads(architecture: str, tmp_path: Path) -> None:
+    store = SnapshotStore(tmp_path)
+    synthetic_set(store, architecture, "TWENTY_FIVE_PERCENT", 4)
+    source = "docstrings" if architecture.startswith("bert") else "digits"
+    found = data.load(source, num_train_items=40, num_test_items=12)
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        results = tables(store, found, [*HALVING, *WHOLE], halve=True)
+    finally:
+        torch.set_num_threads(before)
+    expected = results.pop("shared").table
+    assert all(result.table == expected for result in results.values())
+
+
 @given(models=model_sets, batch_size=st.integers(1, 20), extra=st.integers(0, 2000))
 @settings(deadline=None, max_examples=15)
 def test_no_budget_changes_a_bit_and_the_least_is_exact(
@@ -187,6 +203,7 @@ def test_features_are_those_of_the_library_s_own_model(
 @pytest.mark.parametrize("engine", ["base", "shift", "alsatian"])
 def test_processes_that_decode_change_nothing(engine: str, tmp_path: Path) -> None:
     store = store_of(tmp_path, [(0, 1), (0, 2)])
+    search(store, items(24), engine=engine)  # after which all files are in the page cache
     alone, helped = (
         search(store, items(24), engine=engine, batch_size=8, num_workers=n) for n in (0, 2)
     )

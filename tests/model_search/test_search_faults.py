@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
+import errno
 import math
+import os
 import re
 import shutil
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from search_sets import WIDTH, items, store_of
 
 import bench_core
-from bench_core.data import SearchData
+from bench_core.data import DataError, SearchData
 from bench_core.errors import CorruptFileError, SaveError
-from bench_core.model_search import ENGINES, SearchError, SearchResult, search
+from bench_core.model_search import ENGINES, SearchError, SearchResult, loading, search
 from bench_core.models.chains import family, initialised
 from bench_core.models.chains.mlp import MlpConfiguration
-from bench_core.snapshots import SnapshotStore
+from bench_core.snapshots import SnapshotStore, blocks
 
-SHARING = ["shared", "alsatian", "base_tuned"]
 LOCAL = [name for name, engine in ENGINES.items() if engine.is_local]
 MODELS = [(0, 1), (0, 2), (1, 1), (3,)]
 
@@ -43,19 +45,117 @@ def truncate(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-8])
 
 
-@pytest.mark.parametrize("engine", SHARING)
-@pytest.mark.parametrize("damage", [flip_last_byte, truncate, Path.unlink])
+def become_a_folder(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+def exchange_with_a_like_one(path: Path) -> None:
+    """Give the file the bytes of another block of the same shape."""
+    others = path.parents[1].glob("*/*.safetensors")
+    other = next(p for p in others if p != path and p.stat().st_size == path.stat().st_size)
+    path.chmod(0o644)
+    path.write_bytes(other.read_bytes())
+
+
+DAMAGES = [flip_last_byte, truncate, Path.unlink, become_a_folder, exchange_with_a_like_one]
+
+
+@pytest.mark.parametrize("engine", LOCAL)
+@pytest.mark.parametrize("damage", DAMAGES)
 def test_an_unusable_block_is_named_or_its_model_is_ranked_last(
     engine: str, damage: Callable[[Path], None], tmp_path: Path
 ) -> None:
     store = store_of(tmp_path, MODELS)
     damage(own_block(store, "m3"))
     with pytest.raises(CorruptFileError, match=own_block(store, "m3").name):
-        search(store, items(60), engine=engine, verify=True)
-    result = search(store, items(60), engine=engine, verify=True, skip_unusable=True)
+        search(store, items(60), engine=engine)
+    told: list[tuple[int, int]] = []
+    result = search(
+        store,
+        items(60),
+        engine=engine,
+        skip_unusable=True,
+        progress=lambda done, total: told.append((done, total)),
+    )
     left_out = [item.name for item in result.ranking if item.round < 0]
     assert left_out == ["m3"]
     assert {item.name for item in result.ranking} == {"m0", "m1", "m2", "m3"}
+    assert told[-1][0] == told[-1][1]
+    assert all(done <= total for done, total in told)
+    without = search(store, items(60), engine=engine, names=["m0", "m1", "m2"], winners=1)
+    assert result.best == without.best
+
+
+@pytest.mark.parametrize("engine", [name for name in LOCAL if not ENGINES[name].features_on_disk])
+def test_a_block_on_a_bad_sector_is_damage(
+    engine: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = store_of(tmp_path, MODELS)
+    bad, read = own_block(store, "m3"), loading.load_timed
+
+    def load(path: Path, *rest: Any, **settings: Any) -> Any:
+        if path == bad:
+            raise OSError(errno.EIO, os.strerror(errno.EIO), str(path))
+        return read(path, *rest, **settings)
+
+    monkeypatch.setattr(loading, "load_timed", load)
+    result = search(store, items(60), engine=engine, skip_unusable=True)
+    assert [item.name for item in result.ranking if item.round < 0] == ["m3"]
+
+
+def test_blocks_of_a_store_without_checksums_are_held_against_their_digests(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(blocks, "_metadata", lambda ref, tensors: {"block": ref.key})
+    store = store_of(tmp_path, MODELS)
+    search(store, items(60))
+    flip_last_byte(own_block(store, "m3"))
+    with pytest.raises(CorruptFileError, match="its bytes are not those"):
+        search(store, items(60))
+
+
+def test_who_does_not_want_blocks_checked_gets_what_is_there(tmp_path: Path) -> None:
+    store = store_of(tmp_path, MODELS)
+    flip_last_byte(own_block(store, "m3"))
+    assert len(search(store, items(60), verify=False).ranking) == len(MODELS)
+
+
+def test_what_a_damaged_block_gave_is_not_in_the_journal(tmp_path: Path) -> None:
+    store, journal = store_of(tmp_path / "store", MODELS), tmp_path / "journal.sqlite"
+    expected = search(store, items(60))
+    whole = own_block(store, "m3").read_bytes()
+    flip_last_byte(own_block(store, "m3"))
+    search(store, items(60), journal=journal, skip_unusable=True)
+    own_block(store, "m3").write_bytes(whole)
+    assert search(store, items(60), journal=journal).table == expected.table
+
+
+def test_a_model_whose_manifest_is_damaged_is_named_or_ranked_last(tmp_path: Path) -> None:
+    store = store_of(tmp_path, MODELS)
+    (manifest,) = tmp_path.glob("**/m2.json")
+    manifest.write_text("{")
+    with pytest.raises(CorruptFileError, match="m2"):
+        search(store, items(60))
+    result = search(store, items(60), skip_unusable=True)
+    assert [item.name for item in result.ranking if item.round < 0] == ["m2"]
+
+
+@pytest.mark.parametrize("engine", ["base", "shift"])
+def test_a_damaged_whole_model_is_named(engine: str, tmp_path: Path) -> None:
+    store = store_of(tmp_path, MODELS)
+    search(store, items(60), engine=engine)
+    path = tmp_path / "whole" / "m1.pt"
+    modified = path.stat().st_mtime_ns
+    path.write_bytes(bytes(path.stat().st_size))
+    os.utime(path, ns=(modified, modified))
+    with pytest.raises(CorruptFileError, match=r"m1\.pt.*remove it"):
+        search(store, items(60), engine=engine)
+
+
+def test_a_setting_that_there_is_not(tmp_path: Path) -> None:
+    with pytest.raises(SearchError, match=r"no setting 'batchsize'.*did you mean 'batch_size'"):
+        search(store_of(tmp_path, MODELS), items(60), batchsize=3)
 
 
 @pytest.mark.parametrize("engine", LOCAL)
@@ -178,7 +278,7 @@ def test_a_model_whose_features_are_no_numbers_comes_last(proxy: str, tmp_path: 
 def test_labels_of_one_class_are_refused(tmp_path: Path) -> None:
     found = items(60)
     same = found.train.select([i for i, label in enumerate(found.train.labels) if label == 0])
-    with pytest.raises(SearchError, match="of class"):
+    with pytest.raises(DataError, match="of class"):
         search(store_of(tmp_path, MODELS), SearchData(same, found.test))
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from bench_core.model_search.batches import batches_of, cut
 from bench_core.model_search.errors import SearchError
-from bench_core.model_search.halving import Halving, Round, plan_rounds
+from bench_core.model_search.halving import Halving, Round, least_items, plan_rounds
 
 PUBLISHED = Halving(last_round=True)
 
@@ -47,7 +47,9 @@ def test_rounds_follow_each_other_or_the_data_are_too_few(
     except SearchError as error:
         least = int(str(error).split("give at least ")[1].split(",")[0])
         assert n_train < least
+        assert plan_rounds(n_models, least, halving)[0].stop == 2
         return
+    assert n_models == 1 or rounds[0].stop >= 2
     assert rounds[0].start == 0
     assert rounds[-1].stop == n_train
     for before, after in itertools.pairwise(rounds):
@@ -64,6 +66,25 @@ def test_the_winners_are_never_halved_away(n_models: int, winners: int, factor: 
     assert all(r.n_models > winners for r in rounds) or len(rounds) == 1
 
 
+@given(
+    n_models=st.integers(1, 300),
+    factor=st.integers(2, 5),
+    winners=st.integers(1, 20),
+    first_round=st.integers(2, 200),
+)
+def test_the_least_items_give_the_first_round_so_many_and_one_less_does_not(
+    n_models: int, factor: int, winners: int, first_round: int
+) -> None:
+    halving = Halving(factor, winners)
+    least = least_items(n_models, halving, first_round)
+    assert plan_rounds(n_models, least, halving)[0].stop == first_round
+    if first_round > 2:
+        assert plan_rounds(n_models, least - 1, halving)[0].stop == first_round - 1
+    elif n_models > winners:
+        with pytest.raises(SearchError, match=f"give at least {least},"):
+            plan_rounds(n_models, least - 1, halving)
+
+
 def test_one_and_two_models() -> None:
     assert plan_rounds(1, 10, Halving()) == [Round(0, 0, 10, 1, 1)]
     assert plan_rounds(2, 10, Halving()) == [Round(0, 0, 10, 2, 1)]
@@ -72,7 +93,7 @@ def test_one_and_two_models() -> None:
 
 @pytest.mark.parametrize(
     ("n_models", "n_train", "text"),
-    [(0, 5, "0 models"), (5, 0, "0 training items"), (35, 20, "give at least 32")],
+    [(0, 5, "0 models"), (5, 0, "0 training items"), (35, 64, "give at least 65,")],
 )
 def test_what_cannot_be_halved_is_refused(n_models: int, n_train: int, text: str) -> None:
     with pytest.raises(SearchError, match=text):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -13,7 +14,7 @@ from search_sets import chains, items, store_of
 
 from bench_core.model_search.batches import cut
 from bench_core.model_search.candidates import Candidates
-from bench_core.model_search.partition import Part, part_cost, partition, runs
+from bench_core.model_search.partition import Part, partition, runs
 from bench_core.model_search.planning import ExecutionTree, PrefixTree, cut_tree
 from bench_core.model_search.units_of_work import UnitsOfWork
 
@@ -38,6 +39,14 @@ def union(tree: ExecutionTree, costs: Sequence[int], models: Iterable[int]) -> i
         if unit.index in needed or wanted & set(unit.models):
             needed |= {unit.index, unit.parent}
     return sum(costs[index] for index in needed - {-1})
+
+
+def cost(work: UnitsOfWork, part: Part) -> int:
+    """Return what a part takes: to compute its items, and to read its blocks at 25 FLOP a byte."""
+    flops = [sum(needs.flops for needs in work.resources(unit)) for unit in work.tree.units]
+    reading = [25 * work.block_bytes(unit) for unit in work.tree.units]
+    n_items = sum(map(len, part.batches))
+    return n_items * union(work.tree, flops, part.models) + union(work.tree, reading, part.models)
 
 
 def best_possible(tree: ExecutionTree, costs: Sequence[int], n_parts: int) -> int:
@@ -89,6 +98,28 @@ def test_a_thousand_models_are_cut_evenly() -> None:
     assert slowest <= 1.05 * sum(costs) / 8
 
 
+class CountedCosts(list[int]):
+    """Costs that count how often one is looked up."""
+
+    looked_up = 0
+
+    def __getitem__(self, index: Any) -> Any:
+        self.looked_up += 1
+        return super().__getitem__(index)
+
+
+@pytest.mark.parametrize("n_parts", [2, 8])
+def test_cutting_takes_as_long_as_there_are_models(n_parts: int) -> None:
+    def looked_up(n_models: int) -> int:
+        tree = tree_of([(0, 1, 2, i % 7, i) for i in range(n_models)])
+        costs = CountedCosts(1 + unit.index % 5 for unit in tree.units)
+        parts = cut_tree(tree, costs, n_parts)
+        assert parts[0][1] <= 1.05 * sum(costs) / n_parts
+        return costs.looked_up
+
+    assert looked_up(4000) < 6 * looked_up(1000)
+
+
 @given(
     models=small_sets,
     n_items=st.integers(1, 40),
@@ -110,7 +141,7 @@ def test_every_model_meets_every_batch_once(
     assert sorted(met) == sorted(itertools.product(range(len(models)), batches))
     assert len(parts) <= n_workers
     whole = Part(tuple(range(len(models))), tuple(batches))
-    assert max(part_cost(work, part) for part in parts) <= part_cost(work, whole)
+    assert max(cost(work, part) for part in parts) <= cost(work, whole)
 
 
 def test_one_model_is_dealt_by_batches(tmp_path: Path) -> None:

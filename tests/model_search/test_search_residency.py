@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from plain_residency import plain_residency
 
 from bench_core.model_search.errors import BudgetError
 from bench_core.model_search.residency import Move, loaded_bytes, plan_residency
@@ -16,6 +18,11 @@ single = st.lists(keys.map(lambda key: [key]), min_size=1, max_size=9)
 groups = st.lists(st.lists(keys, min_size=1, max_size=3, unique=True), min_size=1, max_size=12)
 EQUAL = dict.fromkeys("abcdef", 1)
 SIZES = {key: 3 * i + 1 for i, key in enumerate("abcdef")}
+
+
+many_keys = st.integers(0, 19).map(str)
+"""More than fit, so that much is evicted; few sizes, so that there are ties."""
+long_groups = st.lists(st.lists(many_keys, max_size=4), min_size=1, max_size=40)
 
 
 def carry_out(moves: list[Move], wanted: list[list[str]], resident: set[str]) -> list[set[str]]:
@@ -78,3 +85,28 @@ def test_what_fits_is_loaded_once(wanted: list[list[str]]) -> None:
     loaded = [key for move in moves for key in move.load]
     assert sorted(loaded) == sorted({key for group in wanted for key in group})
     assert all(not move.evict for move in moves)
+
+
+def outcome(
+    plan: Callable[..., list[Move]], wanted: list[list[str]], budget: int, resident: list[str]
+) -> list[Move] | str:
+    """Return the moves, or the refusal."""
+    sizes = {str(number): 1 + number % 3 for number in range(20)}
+    try:
+        return plan(wanted, sizes, budget, resident)
+    except BudgetError as error:
+        return str(error)
+
+
+@given(
+    wanted=long_groups,
+    passes=st.integers(1, 3),
+    budget=st.integers(1, 40),
+    resident=st.lists(many_keys, unique=True),
+)
+@settings(deadline=None, max_examples=400)
+def test_the_same_blocks_go_in_the_same_order_as_by_sorting_all_of_them(
+    wanted: list[list[str]], passes: int, budget: int, resident: list[str]
+) -> None:
+    case = (wanted * passes, budget, resident)
+    assert outcome(plan_residency, *case) == outcome(plain_residency, *case)

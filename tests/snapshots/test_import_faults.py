@@ -23,7 +23,7 @@ from bench_core.errors import (
 from bench_core.snapshots import ModelExistsError, Snapshot, SnapshotStore
 from bench_core.snapshots.errors import UnsafeFileError
 from bench_core.snapshots.imported import import_folder, import_state_dict
-from bench_core.snapshots.imported_sets import ImportFailure, import_set
+from bench_core.snapshots.imported_sets import ImportFailure, import_set, import_state_dicts
 
 
 class Code:
@@ -61,6 +61,21 @@ def test_a_pickle_with_code_is_refused_and_not_executed(
     assert "open" in error
     assert not proof.exists()
     assert store.names() == []
+
+
+@pytest.mark.parametrize("ending", [".pt", ".pth", ".bin"])
+def test_a_pickle_with_code_among_files_of_tensors_is_named_and_not_executed(
+    ending: str, store: SnapshotStore, tmp_path: Path
+) -> None:
+    folder, proof = tmp_path / "states", tmp_path / "executed"
+    folder.mkdir()
+    torch.save(classifier("resnet_tiny").state_dict(), folder / f"good{ending}")
+    torch.save({"weight": torch.ones(3), "bad": Code(proof)}, folder / f"training{ending}")
+    good, bad = import_state_dicts(store, folder, "resnet_tiny")
+    assert isinstance(good, Snapshot)
+    assert isinstance(bad, ImportFailure)
+    assert bad.reason.startswith(f"{folder / f'training{ending}'}: the pickle asks for")
+    assert not proof.exists()
 
 
 def test_truncated_safetensors(store: SnapshotStore, folder: Path) -> None:
@@ -120,7 +135,11 @@ def test_a_tensor_in_two_shards(store: SnapshotStore, folder: Path) -> None:
         ({"depths": "many"}, CorruptFileError, "configuration"),
         ({"hidden_sizes": [16, 32, 48, 80]}, TensorMismatchError, "[80"),
         ({"depths": [2, 2, 2, 3]}, TensorNotFoundError, "encoder.stages.3"),
-        ({"model_type": "detr", "dilation": True}, UnsupportedError, "dilated"),
+        (
+            {"model_type": "detr", "dilation": True, "backbone": "resnet18"},
+            UnsupportedError,
+            "dilated",
+        ),
         ({"model_type": "detr", "backbone": "swin"}, UnsupportedError, "swin"),
         (
             {"model_type": "detr", "backbone_config": {"model_type": "resnet", **SMALL_RESNET}},

@@ -211,6 +211,38 @@ def test_a_folder_of_state_dicts(store: SnapshotStore, tmp_path: Path) -> None:
         import_state_dicts(store, folder, "resnet_tinny")
 
 
+@pytest.mark.parametrize("ending", [".pt", ".pth", ".bin"])
+def test_files_of_torch_are_taken_by_all_their_endings(
+    ending: str, store: SnapshotStore, tmp_path: Path
+) -> None:
+    folder = tmp_path / "states"
+    folder.mkdir()
+    state = classifier("resnet_tiny").state_dict()
+    torch.save(state, folder / f"new{ending}")
+    torch.save(state, folder / f"old{ending}", _use_new_zipfile_serialization=False)
+    save_file(state, folder / "safe.safetensors")
+    new, old, safe = import_state_dicts(store, folder, "resnet_tiny")
+    assert isinstance(new, Snapshot) and isinstance(old, Snapshot) and isinstance(safe, Snapshot)
+    assert [new.name, old.name, safe.name] == ["new", "old", "safe"]
+    assert new.blocks == old.blocks == safe.blocks
+
+
+def test_a_name_that_two_files_share_is_the_first_ones(
+    store: SnapshotStore, tmp_path: Path
+) -> None:
+    folder = tmp_path / "states"
+    folder.mkdir()
+    for seed, name in enumerate(("a.bin", "a.pth", "b.pth")):
+        torch.save(classifier("resnet_tiny", seed=seed).state_dict(), folder / name)
+    for _ in range(2):
+        first, second, other = import_state_dicts(store, folder, "resnet_tiny")
+        assert isinstance(first, Snapshot) and isinstance(other, Snapshot)
+        assert first == store.snapshot("a")
+        assert isinstance(second, ImportFailure)
+        assert second.reason.startswith(f"{folder / 'a.pth'}: ")
+        assert "another model of this name" in second.reason
+
+
 def test_a_changed_file_of_tensors_replaces_its_model_and_an_unchanged_one_is_not_read(
     store: SnapshotStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -9,20 +9,14 @@ from collections.abc import Sequence
 
 from torch import nn
 
-from bench_core.model_search.batches import Batch, LaterRound, of_split
+from bench_core.model_search.batches import Batch, LaterRound
 from bench_core.model_search.context import Context
 from bench_core.model_search.engines.base import Engine
 from bench_core.model_search.engines.run_unit import run_unit
 from bench_core.model_search.engines.whole_models import decoded_anew
 from bench_core.model_search.live_results import LiveResults
-from bench_core.model_search.planning import (
-    ExecutionTree,
-    PrefixTree,
-    Schedule,
-    Unit,
-    chunks,
-    dfs_plus,
-)
+from bench_core.model_search.planning import ExecutionTree, PrefixTree, Schedule, Unit
+from bench_core.model_search.published_plan import published_plan
 from bench_core.model_search.units_of_work import UnitsOfWork
 
 
@@ -54,12 +48,9 @@ class Alsatian(Engine):
         with self.context.meter.phase("planning"):
             tree = ExecutionTree.of(self._prefixes.of_models(models))
             work = UnitsOfWork(tree, self.context.candidates)
-            schedule = dfs_plus(tree, work.output_bytes, work.feature_bytes)
-        for split in ("test", "train"):
-            wanted = of_split(batches, split)
-            sizes = [len(batch) for batch in wanted]
-            for part in chunks(sizes, schedule.peak, self.context.budget):
-                self._pass(work, schedule, wanted[part.start : part.stop])
+            plan = published_plan(work, batches, self.context.budget)
+        for chunk in plan.chunks:
+            self._pass(work, plan.schedule, chunk)
 
     def _pass(self, work: UnitsOfWork, schedule: Schedule, batches: Sequence[Batch]) -> None:
         """Walk the tree once with a chunk."""

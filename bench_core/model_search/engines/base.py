@@ -31,8 +31,15 @@ class Engine(ABC):
     def __init__(self, context: Context) -> None:
         self.context = context
 
-    def prepare(self) -> None:  # noqa: B027
-        """Make what is there before a search starts; not part of its time."""
+    def prepare(self, live: Sequence[int]) -> None:  # noqa: B027
+        """Make what is there before a search starts; not part of its time.
+
+        Args:
+            live: the models that are in the search.
+
+        Raises:
+            UnusableBlockError: a block is damaged or missing.
+        """
 
     @abstractmethod
     def extract(

@@ -42,7 +42,7 @@ class Distributed(Engine):
         self._crew: RayCrew | None = None
         self._held: list[frozenset[str]] = [frozenset()] * context.workers
 
-    def prepare(self) -> None:
+    def prepare(self, live: Sequence[int]) -> None:
         """Start the workers and wait for them.
 
         Raises:
@@ -123,4 +123,4 @@ class Distributed(Engine):
         chains = self.context.candidates.chains
         models = Counter(chains[model] for model in part.models)
         self.context.features.put(found)
-        self.context.advance(sum(models[chain] for chain, _, _ in found))
+        self.context.progress.advance(sum(models[chain] for chain, _, _ in found))

@@ -72,7 +72,6 @@ class Worker:
                 largest_batch=setup.largest_batch,
                 num_workers=0,
                 whole_models=setup.store,
-                advance=lambda count: None,
             )
         )
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import multiprocessing
+import pickle
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
@@ -17,11 +18,15 @@ from torch import nn
 
 from bench_core.data import Inputs
 from bench_core.data.loader import batches as data_batches
+from bench_core.errors import CorruptFileError
 from bench_core.model_search.batches import Batch, LaterRound, of_split
 from bench_core.model_search.context import Context
 from bench_core.model_search.engines.base import Engine
 from bench_core.model_search.inputs import InputFeeder, to_device
+from bench_core.model_search.loading import UnusableBlockError
+from bench_core.model_search.read_tiers import Tiers
 from bench_core.models.chains import BlockSpec, family, run_chain
+from bench_core.snapshots import CorruptBlockError
 
 _START: Final = "fork" if "fork" in multiprocessing.get_all_start_methods() else None
 """How workers that read data are started. Left open, a search in a process that was itself spawned
@@ -60,10 +65,14 @@ class Base(WholeModels):
     halves = False
     features_on_disk = True
 
-    def prepare(self) -> None:
-        """Write the file of each model that has none yet."""
-        for snapshot in self.context.candidates.snapshots:
-            self.context.loader.store.export(snapshot.name, self._path(snapshot.name))
+    def prepare(self, live: Sequence[int]) -> None:
+        """Write the file of each model that has none yet, of blocks that are whole."""
+        for model in live:
+            name = self.context.candidates.name(model)
+            try:
+                self.context.loader.store.export(name, self._path(name))
+            except CorruptBlockError as error:
+                raise UnusableBlockError(str(error), error.key) from error
 
     def extract(
         self, live: Sequence[int], batches: Sequence[Batch], later: Sequence[LaterRound] = ()
@@ -80,14 +89,14 @@ class Base(WholeModels):
         """Read the model's file, initialise a new model, copy the one into the other."""
         context, snapshot = self.context, self.context.candidates.snapshots[model]
         with context.meter.phase("prepare_model"):
-            path = self._path(snapshot.name)
-            state = torch.load(path, weights_only=True)
+            path, tiers = self._path(snapshot.name), Tiers(context.meter)
+            with tiers.watching():
+                state = _state_of(path)
             modules = [_initialised(block.spec) for block in snapshot.blocks]
             nn.Sequential(*modules).load_state_dict(state)
             loaded = [module.to(context.device) for module in modules]
         context.meter.count("model_loads")
-        context.meter.count("bytes_loaded", path.stat().st_size)
-        context.meter.count("bytes_loaded_page_cache", path.stat().st_size)
+        tiers.count(path.stat().st_size)
         if context.device.type != "cpu":
             context.meter.count("bytes_to_device", snapshot.nbytes)
         return loaded
@@ -152,6 +161,23 @@ def decoded_anew(context: Context, batches: Sequence[Batch]) -> Iterator[Inputs]
         meter.count("items_decoded", len(batch))
         meter.count("inputs_made", len(batch))
         yield inputs
+
+
+def _state_of(path: Path) -> dict[str, torch.Tensor]:
+    """Read a whole model.
+
+    Raises:
+        CorruptFileError: the file is damaged.
+    """
+    try:
+        state: dict[str, torch.Tensor] = torch.load(path, weights_only=True)
+    # What torch raises depends on which byte is wrong.
+    except (RuntimeError, ValueError, EOFError, pickle.UnpicklingError) as error:
+        raise CorruptFileError(
+            f"{path}: cannot be read as a file of torch ({' '.join(str(error).split())[:200]}); "
+            "remove it, and the next search writes it anew from the blocks"
+        ) from error
+    return state
 
 
 def _initialised(spec: BlockSpec) -> nn.Module:

@@ -8,12 +8,10 @@ from bench_core.model_search.planning.schedule import PlanError, Schedule, Step,
 from bench_core.model_search.planning.sure_path import sure_path
 from bench_core.model_search.planning.tree_cut import cut_tree
 from bench_core.model_search.planning.units import ExecutionTree, Unit, borders_of
-from bench_core.model_search.planning.work import PlannedWork, planned_work
 
 __all__ = [
     "ExecutionTree",
     "PlanError",
-    "PlannedWork",
     "PrefixTree",
     "Schedule",
     "Step",
@@ -23,7 +21,6 @@ __all__ = [
     "chunks",
     "cut_tree",
     "dfs_plus",
-    "planned_work",
     "simulate",
     "sure_path",
 ]

@@ -127,8 +127,3 @@ class PrefixTree:
             ends=number[self.ends[chosen]],
             keys=self.keys,
         )
-
-    def models_at(self, node: int) -> list[int]:
-        """Return the models that end at a node."""
-        found: list[int] = self.models[self.ends == node].tolist()
-        return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import itertools
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -11,13 +12,16 @@ from typing import Final
 from bench_core.model_search.planning.prefix_tree import ROOT
 from bench_core.model_search.planning.units import ExecutionTree
 
-_PIECES: Final = 16
-"""Sub-trees a part at most: finer ones would even out less than a sixteenth of a part."""
+_FINENESS: Final = 16
+"""Sub-trees of less than a sixteenth of a part are not split: they are evened out well enough."""
+_LEAST_GAIN: Final = 1000
+"""Single models are moved where their part gets cheaper by a thousandth at least: there are few
+such moves however many models there are."""
 
 
 @dataclass(frozen=True)
 class _Piece:
-    """Models that stay together: a whole sub-tree, or those that end at one unit."""
+    """Models that stay together: a whole sub-tree, or small parts of one."""
 
     models: tuple[int, ...]
     above: tuple[int, ...]
@@ -27,7 +31,7 @@ class _Piece:
     root: int
     """The unit that it hangs on."""
     is_whole: bool
-    """Whether it is the sub-tree of ``root``, not the models alone that end there."""
+    """Whether it is the sub-tree of ``root``, and can be split; else it hangs below that."""
 
 
 @dataclass
@@ -48,9 +52,9 @@ def cut_tree(
     A unit that models of several parts need runs once in each. Finding the best parts is hard
     (without shared units it is the scheduling of jobs on machines), so sub-trees are dealt, the
     most expensive one first, each to the part that is the cheapest with it (Graham, "Bounds on
-    multiprocessing timing anomalies", 1969); then the most expensive sub-tree is split and all is
-    dealt anew, as long as there are few, and single models are moved where that helps. Models that
-    end at one unit are never parted.
+    multiprocessing timing anomalies", 1969); then the most expensive sub-tree is split, as long as
+    it is more than a small share of a part, and all is dealt anew from time to time; in the end
+    single models are moved where that helps. Models that end at one unit are never parted.
 
     Args:
         tree: of the models.
@@ -63,16 +67,21 @@ def cut_tree(
     """
     waiting = [(-piece.cost, piece.root, piece) for piece in _roots(tree, costs)]
     heapq.heapify(waiting)
-    single: list[_Piece] = []
-    best = _dealt([item[2] for item in waiting], costs, n_parts)
-    while waiting and n_parts > 1 and len(waiting) + len(single) < _PIECES * n_parts:
-        for piece in _split(heapq.heappop(waiting)[2], tree, costs):
+    small: list[_Piece] = []
+    grain = sum(costs) // (_FINENESS * n_parts)
+    best, n_dealt = _dealt([item[2] for item in waiting], costs, n_parts), len(waiting)
+    while n_parts > 1 and waiting and waiting[0][2].cost > grain:
+        for piece in _split(heapq.heappop(waiting)[2], tree, costs, grain):
             if piece.is_whole:
                 heapq.heappush(waiting, (-piece.cost, piece.root, piece))
             else:
-                single.append(piece)
-        dealt = _dealt([*(item[2] for item in waiting), *single], costs, n_parts)
-        best = min(best, dealt, key=_slowest)
+                small.append(piece)
+        n_pieces = len(waiting) + len(small)
+        is_last = not waiting or waiting[0][2].cost <= grain
+        # Each time anew would take as long again for every piece that there is.
+        if is_last or n_pieces > n_dealt + n_dealt // _FINENESS:
+            dealt = _dealt([*(item[2] for item in waiting), *small], costs, n_parts)
+            best, n_dealt = min(best, dealt, key=_slowest), n_pieces
     parts = [_Uses(tree, costs, part.models) for part in best]
     _move_while_it_helps(parts)
     found = [(part.models, part.cost) for part in parts if part.ends]
@@ -95,14 +104,28 @@ def _whole(root: int, above: tuple[int, ...], tree: ExecutionTree, costs: Sequen
     return _Piece(tuple(models), above, cost, root, True)
 
 
-def _split(piece: _Piece, tree: ExecutionTree, costs: Sequence[int]) -> list[_Piece]:
-    """Return the sub-trees below a piece's root, and the models that end there."""
+def _split(
+    piece: _Piece, tree: ExecutionTree, costs: Sequence[int], grain: int
+) -> Iterator[_Piece]:
+    """Yield the sub-trees below a piece's root, and the models that end there.
+
+    What is small stays together with what is small beside it, so that a unit from which thousands
+    of models branch off gives no more pieces than are needed.
+    """
     unit = tree.units[piece.root]
     above = (piece.root, *piece.above)
-    parts = [_whole(child, above, tree, costs) for child in unit.children]
-    if unit.models:
-        parts.append(_Piece(unit.models, above, 0, piece.root, False))
-    return parts
+    models, cost = list(unit.models), 0
+    for part in (_whole(child, above, tree, costs) for child in unit.children):
+        if part.cost > grain:
+            yield part
+            continue
+        if models and cost + part.cost > grain:
+            yield _Piece(tuple(models), above, cost, piece.root, False)
+            models, cost = [], 0
+        models += part.models
+        cost += part.cost
+    if models:
+        yield _Piece(tuple(models), above, cost, piece.root, False)
 
 
 def _dealt(pieces: Sequence[_Piece], costs: Sequence[int], n_parts: int) -> list[_Bin]:
@@ -110,8 +133,13 @@ def _dealt(pieces: Sequence[_Piece], costs: Sequence[int], n_parts: int) -> list
     bins = [_Bin() for _ in range(n_parts)]
 
     def with_it(part: _Bin, piece: _Piece) -> int:
-        first = (costs[unit] for unit in piece.above if unit not in part.units)
-        return part.cost + piece.cost + sum(first)
+        cost = part.cost + piece.cost
+        for unit in piece.above:
+            # Where it is there, so is what stands before it.
+            if unit in part.units:
+                break
+            cost += costs[unit]
+        return cost
 
     def alone(piece: _Piece) -> int:
         return piece.cost + sum(costs[unit] for unit in piece.above)
@@ -143,11 +171,13 @@ class _Uses:
 
     def gain(self, end: int) -> int:
         """Return what the part costs less without an end."""
-        return sum(self._costs[unit] for unit in self._way(end) if self._uses[unit] == 1)
+        alone = itertools.takewhile(lambda unit: self._uses[unit] == 1, self._way(end))
+        return sum(self._costs[unit] for unit in alone)
 
     def price(self, end: int) -> int:
         """Return what the part costs more with another end."""
-        return sum(self._costs[unit] for unit in self._way(end) if not self._uses[unit])
+        fresh = itertools.takewhile(lambda unit: not self._uses[unit], self._way(end))
+        return sum(self._costs[unit] for unit in fresh)
 
     def add(self, end: int) -> None:
         self.cost += self.price(end)
@@ -182,7 +212,7 @@ def _best_move(parts: Sequence[_Uses]) -> tuple[int, _Uses, _Uses] | None:
     """Return which models go from the slowest part to which one, or None: no move helps."""
     slowest = max(parts, key=lambda part: part.cost)
     others = [part for part in parts if part is not slowest]
-    best, move = slowest.cost, None
+    best, move = slowest.cost - slowest.cost // _LEAST_GAIN, None
     for end in sorted(slowest.ends):
         left = slowest.cost - slowest.gain(end)
         if left >= best:

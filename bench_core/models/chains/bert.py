@@ -167,6 +167,10 @@ class Bert(Family):
             return Pooler(spec["hidden_size"])
         return Layer(block_configuration(self, spec))
 
+    def vocabulary(self, spec: BlockSpec) -> int | None:
+        """Return the number of words that the embeddings have a row for."""
+        return int(spec["vocab_size"]) if spec.kind == "bert.embeddings" else None
+
     def initialise(self, module: nn.Module) -> None:
         """Initialise as the library does: normal values of deviation 0.02, norms of 1."""
         for layer in module.modules():

@@ -67,6 +67,10 @@ class Family(ABC):
     def module(self, spec: BlockSpec) -> nn.Module:
         """Return the block's module, its parameters on torch's default device, uninitialised."""
 
+    def vocabulary(self, spec: BlockSpec) -> int | None:
+        """Return how many token ids a block looks up, from 0 on; None for one that takes none."""
+        return None
+
     @abstractmethod
     def initialise(self, module: nn.Module) -> None:
         """Initialise a block's parameters as the library does, from torch's global generator."""

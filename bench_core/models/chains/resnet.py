@@ -49,7 +49,8 @@ class ResNet(Convolutional):
         """Return the chain; every residual layer can be re-trained, the stem cannot.
 
         Raises:
-            UnsupportedError: another activation than a ReLU, or stages without layers or width.
+            UnsupportedError: another activation than a ReLU, stages without layers or width, or a
+                dilated stage of basic layers.
         """
         if configuration.hidden_act != "relu":
             raise UnsupportedError(
@@ -61,6 +62,8 @@ class ResNet(Convolutional):
                 f"{architecture}: depths {list(depths)} for hidden_sizes {list(widths)}; expected "
                 "a number of layers, at least one, for each"
             )
+        if _dilates(configuration) and configuration.layer_type == "basic":
+            raise UnsupportedError(f"{architecture}: dilated (DC5) basic layers are not supported")
         layers = self._layers(configuration)
         stem = BlockSpec.of(
             "resnet.stem", inputs=configuration.num_channels, outputs=configuration.embedding_size
@@ -83,7 +86,7 @@ class ResNet(Convolutional):
                 spec["inputs"], spec["outputs"], kernel_size=7, stride=2
             )
             return nn.Sequential(convolution, nn.MaxPool2d(kernel_size=3, stride=2, padding=1))
-        layer: nn.Module
+        layer: Any
         if spec.kind == "resnet.basic":
             layer = library.ResNetBasicLayer(spec["inputs"], spec["outputs"], stride=spec["stride"])
         else:
@@ -93,6 +96,9 @@ class ResNet(Convolutional):
                 stride=spec["stride"],
                 downsample_in_bottleneck=spec["downsample_in_bottleneck"],
             )
+            dilation = dict(spec.settings).get("dilation", 1)
+            layer.layer[1].convolution.dilation = (dilation, dilation)
+            layer.layer[1].convolution.padding = (dilation, dilation)
         return nn.Sequential(layer, *_pooling()) if spec["pools"] else nn.Sequential(layer)
 
     def split(self, configuration: Any, state: Mapping[str, torch.Tensor]) -> SplitState:
@@ -109,10 +115,13 @@ class ResNet(Convolutional):
         inputs = configuration.embedding_size
         for stage, (depth, outputs) in enumerate(zip(depths, widths, strict=True)):
             halves = stage > 0 or configuration.downsample_in_first_stage
+            dilated = _dilates(configuration) and stage == len(depths) - 1
             for index in range(depth):
-                stride = 2 if index == 0 and halves else 1
+                stride = 2 if index == 0 and halves and not dilated else 1
+                # As in torchvision and timm: the first layer has the dilation of the stage before.
+                dilation = 2 if dilated and index else 1
                 is_last = stage == len(depths) - 1 and index == depth - 1
-                layers.append(_layer(configuration, inputs, outputs, stride, is_last))
+                layers.append(_layer(configuration, inputs, outputs, stride, dilation, is_last))
                 inputs = outputs
         return layers
 
@@ -122,8 +131,17 @@ def _cuts(architecture: str, n_blocks: int) -> tuple[int, ...]:
     return tuple(cut for cut in range(n_blocks, 0, -1) if cut != left_out)
 
 
-def _layer(configuration: Any, inputs: int, outputs: int, stride: int, pools: bool) -> BlockSpec:
+def _dilates(configuration: Any) -> bool:
+    """Whether the last stage is dilated instead of halving its input; no setting of the library."""
+    return bool(getattr(configuration, "dilates_last_stage", False))
+
+
+def _layer(
+    configuration: Any, inputs: int, outputs: int, stride: int, dilation: int, pools: bool
+) -> BlockSpec:
     sizes = {"inputs": inputs, "outputs": outputs, "stride": stride, "pools": pools}
+    if dilation > 1:  # else not named: digests of plain layers are older than this setting
+        sizes["dilation"] = dilation
     if configuration.layer_type == "basic":
         return BlockSpec.of("resnet.basic", **sizes)
     early = bool(configuration.downsample_in_bottleneck) and stride > 1

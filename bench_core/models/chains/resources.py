@@ -66,7 +66,9 @@ def chain_resources(blocks: Sequence[BlockSpec], inputs: ItemShapes) -> list[Blo
     """Return what each block of a chain needs when the chain is fed such an input.
 
     Raises:
-        RuntimeError: the input does not fit the first block.
+        RuntimeError: the input does not fit a block.
+        UnsupportedError: it is more than a block has room for, such as a text longer than there
+            are positions.
     """
     found = []
     for spec in blocks:
