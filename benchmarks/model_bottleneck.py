@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 
     from bench_core.data import Dataset, Inputs
 
+START = "fork" if "fork" in multiprocessing.get_all_start_methods() else None
+"""How processes that read are started: spawned ones would import torch anew."""
 SPLITS = ("none", "last_1", "last_3", "last_25_percent", "last_50_percent", "last_75_percent")
 
 
@@ -24,28 +27,31 @@ class ScoreOneModel(Benchmark):
 
     ``split`` says which blocks run: all, on images that are decoded inside the clock, or the last
     ones, on what the blocks before them gave, which lies on the disk, a file a batch. Half of the
-    items are to learn from, half to be scored on. The phases are in the record's extra.
+    items are to learn from, half to be scored on. ``num_workers`` processes decode or read; their
+    start is in the clock. The phases are in the record's extra.
     """
 
-    params = (("resnet_tiny", "vit_tiny"), SPLITS, (64, 96))
-    param_names = ("architecture", "split", "items")
+    params = (("resnet_tiny", "vit_tiny"), SPLITS, (64, 96), (32,), (0,))
+    param_names = ("architecture", "split", "items", "batch_size", "num_workers")
     quick = {"architecture": ("resnet_tiny", "vit_tiny"), "split": ("none", "last_3")}
     open_params = ("architecture",)
-    batch_size = 32
     timeout = 3600
 
-    def prepare(self, architecture: str, split: str, items: int) -> None:
+    def prepare(
+        self, architecture: str, split: str, items: int, batch_size: int, num_workers: int
+    ) -> None:
         from bench_core.models.chains import skeleton
         from bench_core.snapshots import SnapshotStore, synthetic_set
 
         store = SnapshotStore(data_dir() / "single_models" / architecture)
         (self.snapshot,) = synthetic_set(store, architecture, "TOP_LAYERS", 1, seed=self.seed)
         self.store, self.items = store, items
+        self.batch_size, self.num_workers = batch_size, num_workers
         self.first = first_block(len(self.snapshot.blocks), split)
         self.data = self.cached(
             ("items", architecture, items), lambda: _items(self.snapshot.input, items)
         )
-        key = ("prepared", architecture, items, self.first, self.seed)
+        key = ("prepared", architecture, items, batch_size, self.first, self.seed)
         self.inputs_on_disk = (
             self.cached(key, lambda: self._prepared(architecture)) if self.first else []
         )
@@ -53,7 +59,9 @@ class ScoreOneModel(Benchmark):
         for block in self.snapshot.blocks:
             skeleton(block.spec)  # imports the library that builds it, which is not to be timed
 
-    def time_score(self, architecture: str, split: str, items: int) -> Any:
+    def time_score(
+        self, architecture: str, split: str, items: int, batch_size: int, num_workers: int
+    ) -> Any:
         started = time.perf_counter()
         modules = self._load(self.first, None)
         started = self._phase("prepare_model", started)
@@ -71,7 +79,7 @@ class ScoreOneModel(Benchmark):
 
         features = torch.cat(self.result[0])
         whole = self._load(0, None)
-        first = next(_batches(self.data, self.batch_size))
+        first = self.data.batch(range(min(self.batch_size, self.items)))
         if not torch.equal(_run(whole, first), features[: self.batch_size]):
             raise WrongResultError("the features are not those of the whole model")
         self.note(phases=self.phases, accuracy=self.result[1])
@@ -86,12 +94,15 @@ class ScoreOneModel(Benchmark):
         return [loader.load(block) for block in self.snapshot.blocks[start:stop]]
 
     def _inputs(self) -> Iterator[Inputs]:
-        import torch
+        from bench_core.data import batches
 
         if not self.first:
-            yield from _batches(self.data, self.batch_size)
-        for file in self.inputs_on_disk:
-            yield torch.load(file, weights_only=True)
+            return batches(self.data, self._borders(), self.num_workers, start=START)
+        return files_read(self.inputs_on_disk, self.num_workers)
+
+    def _borders(self) -> list[range]:
+        starts = range(0, self.items, self.batch_size)
+        return [range(start, min(start + self.batch_size, self.items)) for start in starts]
 
     def _prepared(self, architecture: str) -> list[Path]:
         """Write what the blocks before the split give, a file a batch."""
@@ -99,10 +110,10 @@ class ScoreOneModel(Benchmark):
 
         before = self._load(0, self.first)
         files = []
-        for index, given in enumerate(_batches(self.data, self.batch_size)):
-            name = f"{architecture}-{self.items}-{self.first}-{index}.pt"
+        for index, items in enumerate(self._borders()):
+            name = f"{architecture}-{self.items}-{self.batch_size}-{self.first}-{index}.pt"
             files.append(process_folder() / name)
-            torch.save(_run(before, given, whole=True), files[-1])
+            torch.save(_run(before, self.data.batch(items), whole=True), files[-1])
         return files
 
     def _score(self, features: list[torch.Tensor]) -> float:
@@ -149,9 +160,27 @@ def _items(taken: Any, count: int) -> Dataset:
     return source.select(np.arange(count) % len(source))
 
 
-def _batches(dataset: Dataset, size: int) -> Iterator[Inputs]:
-    for start in range(0, len(dataset), size):
-        yield dataset.batch(range(start, min(start + size, len(dataset))))
+def files_read(files: Sequence[Path], workers: int) -> Iterator[Inputs]:
+    """Return an iterator over what lies in files of torch, read in line or by so many processes."""
+    from torch.utils.data import DataLoader
+
+    if not workers:
+        return map(_read, files)
+    loader: Any = DataLoader(
+        files,  # type: ignore[arg-type]
+        batch_size=None,
+        num_workers=workers,
+        collate_fn=_read,  # the part that runs in the workers
+        multiprocessing_context=START,
+    )
+    return iter(loader)
+
+
+def _read(file: Any) -> Inputs:
+    import torch
+
+    given: Inputs = torch.load(file, weights_only=True)
+    return given
 
 
 def _run(modules: list[torch.nn.Module], given: Any, *, whole: bool = False) -> Any:

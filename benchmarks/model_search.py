@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import Any
 
-from benchmarks.support.model_sets import combined, synthetic, trained
+from benchmarks.support.imported_models import check_models, imported
+from benchmarks.support.model_sets import ModelSet, check_source, combined, synthetic, trained
 from benchmarks.support.named_params import check_names
-from benchmarks.support.search_base import SearchBenchmark
+from benchmarks.support.search_base import SearchBenchmark, axes
+from harness.errors import RefusedError
 from harness.records import Param
 
-if TYPE_CHECKING:
-    from bench_core.model_search import SearchResult
-
 ENGINES = ("base", "base_tuned", "shift", "alsatian", "shared")
+WITH_BUDGET = ("alsatian", "shared")
+"""Engines that hold their blocks and intermediate results within a budget."""
 _MEGABYTE = 10**6
 
 
@@ -22,114 +24,47 @@ class Search(SearchBenchmark):
     Ideal: see `SearchBenchmark`.
     """
 
-    params = (
-        ENGINES,
-        ("TOP_LAYERS",),
-        ("mlp_tiny", "resnet_tiny"),
-        (8,),
-        (200,),
-        (32,),
-        ("warm",),
-        ("embedded",),
-        ("cpu",),
-    )
-    param_names = (
-        "engine",
-        "distribution",
-        "architecture",
-        "n_models",
-        "items",
-        "size",
-        "cache",
-        "data",
-        "device",
+    params, param_names = axes(
+        engine=ENGINES,
+        distribution=("TOP_LAYERS",),
+        architecture=("mlp_tiny", "resnet_tiny"),
+        n_models=(8,),
     )
     quick = {"engine": ENGINES}
 
-    def prepare(
-        self,
-        engine: str,
-        distribution: str,
-        architecture: str,
-        n_models: int,
-        items: int,
-        size: int,
-        cache: str,
-        data: str,
-        device: str,
-    ) -> None:
-        models = synthetic(architecture, distribution, n_models, size, self.seed)
-        self.prepare_search(models, items, size, engine, cache, data, device)
-
-    def time_search(
-        self,
-        engine: str,
-        distribution: str,
-        architecture: str,
-        n_models: int,
-        items: int,
-        size: int,
-        cache: str,
-        data: str,
-        device: str,
-    ) -> SearchResult:
-        return self.run_search()
+    def model_set(self, given: Mapping[str, Any]) -> ModelSet:
+        return _synthetic(given, self.seed)
 
 
 class TrainedSearch(SearchBenchmark):
     """Inside the clock: one whole search over a set of really trained models.
 
+    ``sources`` is what they were trained on: views of the embedded data, or a folder of data sets.
+
     Ideal: see `SearchBenchmark`.
     """
 
-    params = (
-        ENGINES,
-        ("mlp_tiny", "resnet_tiny"),
-        (6,),
-        (2,),
-        (200,),
-        (32,),
-        ("warm",),
-        ("cpu",),
-    )
-    param_names = (
-        "engine",
-        "architecture",
-        "n_models",
-        "epochs",
-        "items",
-        "size",
-        "cache",
-        "device",
+    params, param_names = axes(
+        engine=ENGINES,
+        architecture=("mlp_tiny", "resnet_tiny"),
+        n_models=(6,),
+        epochs=(2,),
+        distribution=("TWENTY_FIVE_PERCENT",),
+        sources=("embedded",),
     )
     quick = {"engine": ENGINES}
+    open_params = (*SearchBenchmark.open_params, "sources")
 
-    def prepare(
-        self,
-        engine: str,
-        architecture: str,
-        n_models: int,
-        epochs: int,
-        items: int,
-        size: int,
-        cache: str,
-        device: str,
-    ) -> None:
-        models = trained(architecture, n_models, epochs, self.seed)
-        self.prepare_search(models, items, size, engine, cache, "embedded", device)
+    @classmethod
+    def check_param(cls, name: str, value: Param) -> None:
+        """Raise where an experiment names something that does not exist."""
+        return check_source(str(value)) if name == "sources" else check_names(name, value)
 
-    def time_search(
-        self,
-        engine: str,
-        architecture: str,
-        n_models: int,
-        epochs: int,
-        items: int,
-        size: int,
-        cache: str,
-        device: str,
-    ) -> SearchResult:
-        return self.run_search()
+    def model_set(self, given: Mapping[str, Any]) -> ModelSet:
+        names = ("distribution", "sources", "size", "device")
+        own = {name: given[name] for name in names}
+        counts = (given["n_models"], given["epochs"])
+        return trained(given["architecture"], *counts, self.seed, **own)
 
 
 class CombinedSearch(SearchBenchmark):
@@ -138,28 +73,14 @@ class CombinedSearch(SearchBenchmark):
     Ideal: see `SearchBenchmark`.
     """
 
-    params = (
-        ENGINES,
-        ("mlp_tiny+mlp_deep", "resnet_tiny+vit_tiny"),
-        ("TOP_LAYERS",),
-        (4,),
-        (200,),
-        (32,),
-        ("warm",),
-        ("cpu",),
-    )
-    param_names = (
-        "engine",
-        "architectures",
-        "distribution",
-        "n_models",
-        "items",
-        "size",
-        "cache",
-        "device",
+    params, param_names = axes(
+        engine=ENGINES,
+        architectures=("mlp_tiny+mlp_deep", "resnet_tiny+vit_tiny"),
+        distribution=("TOP_LAYERS",),
+        n_models=(4,),
     )
     quick = {"engine": ENGINES}
-    open_params = ("architectures", "cache", "device", "distribution", "engine")
+    open_params = (*SearchBenchmark.open_params, "architectures")
 
     @classmethod
     def check_param(cls, name: str, value: Param) -> None:
@@ -170,90 +91,67 @@ class CombinedSearch(SearchBenchmark):
             check_names("architecture", architecture)
         return None
 
-    def prepare(
-        self,
-        engine: str,
-        architectures: str,
-        distribution: str,
-        n_models: int,
-        items: int,
-        size: int,
-        cache: str,
-        device: str,
-    ) -> None:
-        models = combined(architectures.split("+"), distribution, n_models, size, self.seed)
-        self.prepare_search(models, items, size, engine, cache, "embedded", device)
+    def model_set(self, given: Mapping[str, Any]) -> ModelSet:
+        parts = given["architectures"].split("+")
+        distribution, count, size = (given[n] for n in ("distribution", "n_models", "size"))
+        return combined(parts, distribution, count, size, self.seed)
 
-    def time_search(
-        self,
-        engine: str,
-        architectures: str,
-        distribution: str,
-        n_models: int,
-        items: int,
-        size: int,
-        cache: str,
-        device: str,
-    ) -> SearchResult:
-        return self.run_search()
+
+class ImportedSearch(SearchBenchmark):
+    """Inside the clock: one whole search over models that were imported from others' checkpoints.
+
+    ``models`` is a folder of Hugging Face checkpoints, an absolute path or one in the data folder,
+    or a store that `bench-core snapshots import` made; where there is none, the case is skipped.
+    ``n_models`` of it take part, 0: all. Or it is architectures, such as ``resnet_tiny+vit_tiny``:
+    then the transformers library writes that many checkpoints of each first. The import is not in
+    the time.
+
+    Ideal: see `SearchBenchmark`.
+    """
+
+    params, param_names = axes(engine=ENGINES, models=("resnet_tiny",), n_models=(6,))
+    quick = {"engine": ENGINES}
+    open_params = (*SearchBenchmark.open_params, "models")
+
+    @classmethod
+    def check_param(cls, name: str, value: Param) -> None:
+        """Raise where an experiment names something that does not exist."""
+        return check_models(str(value)) if name == "models" else check_names(name, value)
+
+    def model_set(self, given: Mapping[str, Any]) -> ModelSet:
+        found = imported(given["models"], given["n_models"], self.seed)
+        self.left_out, self.whole_models = found.n_failed, found.whole
+        return found.models
+
+    def verify(self) -> None:
+        super().verify()
+        self.note(n_imported=len(self.models.names), not_imported=self.left_out)
 
 
 class MemoryLimit(SearchBenchmark):
     """Inside the clock: one whole search under a budget for blocks and intermediate results.
 
+    Base and SHiFT have none: they are refused.
+
     Ideal: see `SearchBenchmark`.
     """
 
-    params = (
-        ("base", "shift", "alsatian", "shared"),
-        ("mlp_tiny", "resnet_tiny"),
-        (8, 80),
-        ("FIFTY_PERCENT",),
-        (8,),
-        (200,),
-        (32,),
-        ("warm",),
-        ("cpu",),
+    params, param_names = axes(
+        engine=WITH_BUDGET,
+        architecture=("mlp_tiny", "resnet_tiny"),
+        budget_mb=(8, 80),
+        distribution=("FIFTY_PERCENT",),
+        n_models=(8,),
     )
-    param_names = (
-        "engine",
-        "architecture",
-        "budget_mb",
-        "distribution",
-        "n_models",
-        "items",
-        "size",
-        "cache",
-        "device",
-    )
-    quick = {"engine": ("alsatian", "shared")}
+    quick = {"engine": WITH_BUDGET}
 
-    def prepare(
-        self,
-        engine: str,
-        architecture: str,
-        budget_mb: float,
-        distribution: str,
-        n_models: int,
-        items: int,
-        size: int,
-        cache: str,
-        device: str,
-    ) -> None:
-        models = synthetic(architecture, distribution, n_models, size, self.seed)
-        self.budget = int(budget_mb * _MEGABYTE)
-        self.prepare_search(models, items, size, engine, cache, "embedded", device)
+    def model_set(self, given: Mapping[str, Any]) -> ModelSet:
+        if self.engine not in WITH_BUDGET:
+            raise RefusedError(f"the engine {self.engine} keeps to no budget")
+        self.budget = int(given["budget_mb"] * _MEGABYTE)
+        return _synthetic(given, self.seed)
 
-    def time_search(
-        self,
-        engine: str,
-        architecture: str,
-        budget_mb: float,
-        distribution: str,
-        n_models: int,
-        items: int,
-        size: int,
-        cache: str,
-        device: str,
-    ) -> SearchResult:
-        return self.run_search()
+
+def _synthetic(given: Mapping[str, Any], seed: int) -> ModelSet:
+    names = ("architecture", "distribution", "n_models", "size")
+    return synthetic(**{name: given[name] for name in names}, seed=seed)

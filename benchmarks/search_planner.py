@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
+from benchmarks.support.unstored_models import unstored_models
 from harness.benchmark import Benchmark
 from harness.errors import WrongResultError
 
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
+    from bench_core.model_search.candidates import Candidates
+    from bench_core.model_search.plan import Plan
     from bench_core.model_search.planning import ExecutionTree, Schedule
 
 ORDERS: Final = ("dfs_plus", "best_order")
@@ -20,6 +23,9 @@ FEATURE_BYTES: Final = 2048
 """Of the features of an item, which stay: 512 numbers, as those of ResNet-18."""
 LARGEST_OUTPUT: Final = 1 << 20
 CHECKED_MODELS: Final = 100
+BLOCK_BYTES: Final = 1 << 20
+N_BATCHES: Final = 10
+BATCH_SIZE: Final = 32
 SETS: Final = 20
 """Sets of models over which `PlannedPeak` takes the mean."""
 
@@ -61,6 +67,50 @@ class Planner(Benchmark):
             units=len(tree.units),
             blocks=tree.prefixes.n_nodes,
             blocks_of_models=sum(map(len, self.chains)),
+        )
+
+
+class PlannedRound(Benchmark):
+    """Inside the clock: the whole plan of a first round, from the models' blocks on.
+
+    That is the prefix tree and execution tree, our order, the chunks of 10 batches, and which of
+    the distinct blocks, of 1 MiB each, are in memory when: under a budget for ``half`` of their
+    bytes, or for ``all`` of them and more. The models are those of `Planner`. No bandwidth bounds
+    this: there is no ideal time.
+    """
+
+    params = (("all", "half"), (1_000, 3_000, 10_000, 30_000, 100_000), (50,), (10,))
+    param_names = ("memory", "n_models", "n_blocks", "own_percent")
+    quick = {"n_models": (1_000,), "memory": ("all", "half")}
+    timeout = 300
+
+    def prepare(self, memory: str, n_models: int, n_blocks: int, own_percent: int) -> None:
+        key = ("planner's models", n_models, n_blocks, own_percent, self.seed)
+        self.candidates: Candidates = self.cached(
+            key, lambda: unstored_models(derived_chains(*key[1:]), BLOCK_BYTES)
+        )
+        # As in a search, which looks at its models' keys before its first round.
+        distinct = len(self.candidates.blocks) * BLOCK_BYTES
+        largest = (len(self.candidates.keys[0]) + 1) * BLOCK_BYTES
+        self.budget = 2 * distinct if memory == "all" else max(distinct // 2, largest)
+
+    def time_plan(self, memory: str, n_models: int, n_blocks: int, own_percent: int) -> Any:
+        return planned_round(self.candidates, self.budget)
+
+    def verify(self) -> None:
+        """Carry out what is read and evicted, and check that the plan keeps to its budget."""
+        plan: Plan = self.result
+        n_loads, n_evicted = carried_out(plan)
+        if plan.loaded != n_loads * BLOCK_BYTES or plan.block_budget > self.budget:
+            raise WrongResultError(
+                f"{plan.loaded:,} bytes planned to be read, {n_loads} blocks are"
+            )
+        self.note(
+            units=len(plan.work.tree.units),
+            blocks=len(self.candidates.blocks),
+            chunks=len(plan.chunks),
+            loads=n_loads,
+            evictions=n_evicted,
         )
 
 
@@ -147,6 +197,45 @@ def planned(tree: ExecutionTree, order: str, outputs: Sequence[int]) -> Schedule
 
     found: Schedule = getattr(planning, order)(tree, outputs, retained(tree))
     return found
+
+
+def planned_round(candidates: Candidates, budget: int) -> Plan:
+    """Return our engine's plan of a round in which all models take part."""
+    from bench_core.model_search import planning
+    from bench_core.model_search.batches import cut
+    from bench_core.model_search.plan import plan_round
+    from bench_core.model_search.units_of_work import UnitsOfWork
+
+    whole = planning.PrefixTree.of(candidates.keys)
+    live = whole.of_models(range(len(candidates)))
+    tree = planning.ExecutionTree.of(live, planning.borders_of(whole))
+    work = UnitsOfWork(tree, candidates)
+    batches = cut("train", 0, N_BATCHES * BATCH_SIZE, BATCH_SIZE)
+    return plan_round(work, batches, candidates.input_bytes, BATCH_SIZE, budget, {})
+
+
+def carried_out(plan: Plan) -> tuple[int, int]:
+    """Return how many blocks are read and evicted on a plan's walk.
+
+    Raises:
+        WrongResultError: blocks that are used are not there, or there are too many.
+    """
+    from bench_core.model_search.residency import plan_residency
+
+    groups = [[ref.key for ref in group] for group in plan.groups]
+    sizes = {key: BLOCK_BYTES for group in groups for key in group}
+    there: set[str] = set()
+    n_loads = n_evicted = 0
+    for group, move in zip(groups, plan_residency(groups, sizes, plan.block_budget), strict=True):
+        there.difference_update(move.evict)
+        there.update(move.load)
+        n_loads += len(move.load)
+        n_evicted += len(move.evict)
+        if len(there) != n_loads - n_evicted or not there.issuperset(group):
+            raise WrongResultError("a block is not there when it is used, or is read twice")
+        if len(there) * BLOCK_BYTES > plan.block_budget:
+            raise WrongResultError(f"{len(there)} blocks are more than {plan.block_budget:,} bytes")
+    return n_loads, n_evicted
 
 
 def retained(tree: ExecutionTree) -> list[int]:

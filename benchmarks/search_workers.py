@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import Any
 
-from benchmarks.support.model_sets import synthetic
+from benchmarks.support.model_sets import ModelSet, synthetic
 from benchmarks.support.search_base import SearchBenchmark
-
-if TYPE_CHECKING:
-    from bench_core.model_search import SearchResult
 
 
 class Workers(SearchBenchmark):
@@ -26,36 +24,20 @@ class Workers(SearchBenchmark):
     param_names = ("workers", "distribution", "architecture", "n_models", "items", "size")
     quick = {"workers": (0, 2)}
 
-    def prepare(
-        self,
-        workers: int,
-        distribution: str,
-        architecture: str,
-        n_models: int,
-        items: int,
-        size: int,
-    ) -> None:
+    def prepare(self, *params: Any) -> None:
         import torch
 
         self._threads = torch.get_num_threads()
         torch.set_num_threads(1)
-        self.n_workers = workers
-        if workers:
-            _start_ray(workers)
-        models = synthetic(architecture, distribution, n_models, size, self.seed)
-        engine = "distributed" if workers else "shared"
-        self.prepare_search(models, items, size, engine, "warm", "embedded", "cpu")
+        self.n_workers = int(params[0])
+        if self.n_workers:
+            _start_ray(self.n_workers)
+        super().prepare(*params)
 
-    def time_search(
-        self,
-        workers: int,
-        distribution: str,
-        architecture: str,
-        n_models: int,
-        items: int,
-        size: int,
-    ) -> SearchResult:
-        return self.run_search()
+    def model_set(self, given: Mapping[str, Any]) -> ModelSet:
+        self.engine = "distributed" if self.n_workers else "shared"
+        names = ("architecture", "distribution", "n_models", "size")
+        return synthetic(**{name: given[name] for name in names}, seed=self.seed)
 
     def verify(self) -> None:
         super().verify()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
@@ -12,7 +13,7 @@ from harness.errors import InputError
 if TYPE_CHECKING:
     from bench_core.data import Dataset, SearchData
     from bench_core.models.chains import InputSpec
-    from bench_core.snapshots import Snapshot, SnapshotStore
+    from bench_core.snapshots import Snapshot, SnapshotStore, Source
 
 TRAIN_SHARE = 0.8
 """Of the items: as published, 1,600 of 2,000 are to learn from."""
@@ -69,15 +70,46 @@ def has_trained_base(architecture: str) -> bool:
     return architecture.endswith("_tiny")
 
 
-def trained(architecture: str, n_models: int, epochs: int, seed: int) -> ModelSet:
-    """Return a trained set on the embedded sources: `bench_core.snapshots.trained_set`."""
-    from bench_core.models import chain
-    from bench_core.snapshots import SnapshotStore, Training, embedded_sources, trained_set
+def trained(
+    architecture: str,
+    n_models: int,
+    epochs: int,
+    seed: int,
+    *,
+    distribution: str = "TWENTY_FIVE_PERCENT",
+    sources: str = "embedded",
+    size: int = 32,
+    device: str = "cpu",
+) -> ModelSet:
+    """Return a really trained set: `bench_core.snapshots.trained_set`.
 
-    store = SnapshotStore(sets_folder() / f"{architecture}-trained-{n_models}-{epochs}-seed{seed}")
-    sources = embedded_sources(chain(architecture).input, seed)
-    training = Training(epochs=epochs, batch_size=64)
-    found = trained_set(store, architecture, n_models, sources, training, seed=seed)
+    Args:
+        architecture: of all models.
+        n_models: the base included.
+        epochs: of each training.
+        seed: of heads, orders, draws.
+        distribution: of the number of trained blocks.
+        sources: what to train on: ``embedded``, or a folder of data sets, each in a folder of its
+            own as `data.load` takes it.
+        size: of their images in pixels, where the models take any.
+        device: where to train.
+    """
+    from bench_core.snapshots import SnapshotStore, Training, trained_set
+
+    name = f"{architecture}-trained-{n_models}-{epochs}"
+    if sources != "embedded":
+        name += f"-{size}-{short_digest(str(Path(sources).resolve()))}"
+    store = SnapshotStore(sets_folder() / f"{name}-seed{seed}")
+    found = trained_set(
+        store,
+        architecture,
+        n_models,
+        _sources(architecture, sources, size, seed),
+        Training(epochs=epochs, batch_size=64),
+        distribution=distribution,
+        seed=seed,
+        device=device,
+    )
     return ModelSet(store, [snapshot.name for snapshot in found])
 
 
@@ -112,6 +144,22 @@ def check_source(source: str) -> None:
 def sets_folder() -> Path:
     """Return the folder of all sets."""
     return data_dir() / "model_sets"
+
+
+def short_digest(text: str) -> str:
+    """Return a name of eight characters for a text."""
+    return hashlib.blake2b(text.encode(), digest_size=4).hexdigest()
+
+
+def _sources(architecture: str, folder: str, size: int, seed: int) -> list[Source]:
+    from bench_core.models import chain
+    from bench_core.snapshots import Source, embedded_sources
+
+    taken = chain(architecture).input
+    if folder == "embedded":
+        return embedded_sources(taken, seed)
+    parts = sorted(path for path in Path(folder).iterdir() if path.is_dir())
+    return [Source(path.name, _whole(taken, size, str(path))) for path in parts]
 
 
 def _whole(taken: InputSpec, size: int, source: str = "embedded") -> SearchData:

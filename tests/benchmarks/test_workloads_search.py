@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,11 @@ import pytest
 import torch
 
 from bench_core.model_search import SearchResult
-from bench_core.model_search.proxies import Features, Score, Task
+from bench_core.model_search.proxies import Score, Task
 from bench_core.model_search.proxies.linear import Linear
+from bench_core.snapshots import SnapshotStore
 from benchmarks.block_store import WAYS, BlockStoreLoad
-from benchmarks.model_search import CombinedSearch, MemoryLimit, Search
+from benchmarks.model_search import CombinedSearch, MemoryLimit, Search, TrainedSearch
 from benchmarks.proxy_scores import PROXIES, ProxyScores
 from benchmarks.support.common import Tensors
 from benchmarks.support.loaders import FormatLoader
@@ -35,8 +37,19 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def search(
     engine: str, architecture: str = "mlp_tiny", items: int = 100, device: str = "cpu"
 ) -> Record:
-    values = (engine, "TOP_LAYERS", architecture, 5, items, 32, "warm", "embedded", device)
-    return Search().sample("time_search", *values)
+    return taken(
+        Search, engine=engine, architecture=architecture, n_models=5, items=items, device=device
+    )
+
+
+def values_of(cls: type[SearchBenchmark], **given: Any) -> list[Any]:
+    """The values of a small case: the class's first ones, unless they are given."""
+    named = {"items": 100, **given}
+    return [named.get(n, v[0]) for n, v in zip(cls.param_names, cls.params, strict=True)]
+
+
+def taken(cls: type[SearchBenchmark], **given: Any) -> Record:
+    return cls().sample("time_search", *values_of(cls, **given))
 
 
 def load(way: str, cache: str = "warm") -> Record:
@@ -70,13 +83,13 @@ def test_a_record_has_phases_counters_and_ranking(engine: str) -> None:
 
 def test_one_other_score_fails_a_search(monkeypatch: pytest.MonkeyPatch) -> None:
     assert search("alsatian").status == "ok"
-    score_one = Linear.score_one
+    score = Linear.score
 
-    def wrong(self: Linear, features: Features, task: Task, seed: int) -> Score:
-        found = score_one(self, features, task, seed)
-        return dataclasses.replace(found, loss=(found.loss or 0.0) + 1e-9)
+    def wrong(self: Linear, features: Any, task: Task, seed: int) -> list[Score]:
+        first, *others = score(self, features, task, seed)
+        return [dataclasses.replace(first, loss=(first.loss or 0.0) + 1e-9), *others]
 
-    monkeypatch.setattr(Linear, "score_one", wrong)
+    monkeypatch.setattr(Linear, "score", wrong)
     record = search("shared")
     assert (record.status, record.value) == ("failed", None)
     assert record.reason == "shared gives other scores than the engine before it"
@@ -116,14 +129,71 @@ def test_devices_must_rank_alike(turn: bool, status: str, monkeypatch: pytest.Mo
 def test_a_budget_changes_no_score() -> None:
     for engine in ("alsatian", "shared"):
         for budget in (1, 80):
-            values = (engine, "mlp_tiny", budget, "FIFTY_PERCENT", 5, 100, 32, "warm", "cpu")
-            record = MemoryLimit().sample("time_search", *values)
+            record = taken(MemoryLimit, engine=engine, budget_mb=budget, n_models=5)
             assert (record.status, record.reason) == ("ok", None)
 
 
+@pytest.mark.parametrize("engine", ["base", "base_tuned", "shift"])
+def test_an_engine_without_a_budget_is_refused_under_one(engine: str) -> None:
+    record = taken(MemoryLimit, engine=engine, budget_mb=1, n_models=5)
+    assert (record.status, record.reason) == ("skipped", f"the engine {engine} keeps to no budget")
+
+
+def test_batches_and_workers_are_those_of_the_case() -> None:
+    """Batches decide over a score's bits, workers do not, and each has its own ideal."""
+    case = {"architecture": "resnet_tiny", "n_models": 5}
+    for batch_size, num_workers in ((32, 0), (128, 0), (128, 2)):
+        chosen = {**case, "batch_size": batch_size, "num_workers": num_workers}
+        found = [taken(Search, engine=engine, **chosen) for engine in ("shift", "shared")]
+        assert [(record.status, record.reason) for record in found] == [("ok", None)] * 2
+
+
+@pytest.mark.parametrize("batch_size", [16, 64])
+def test_the_ideal_is_of_the_case_s_batches(batch_size: int) -> None:
+    benchmark = Search()
+    values = values_of(Search, engine="shared", n_models=5, batch_size=batch_size)
+    benchmark.prepare(*values)
+    benchmark.time_search(*values)
+    assert benchmark.rates.batch_size == batch_size
+    assert benchmark.result.settings["batch_size"] == batch_size
+    once = dict.fromkeys(benchmark.rates.seconds, 1.0)
+    benchmark.rates = dataclasses.replace(benchmark.rates, seconds=once)
+    proxy = benchmark.result.work.seconds["proxy_score"]
+    ideal = benchmark.ideal_seconds(Limits())
+    assert ideal is not None
+    runs = (ideal - proxy) * batch_size
+    assert runs == pytest.approx(round(runs))
+
+
+def test_models_are_trained_on_a_folder_of_data_sets(tmp_path: Path) -> None:
+    for index, name in enumerate(("cars", "dogs")):
+        _write_images(tmp_path / "sets" / name, index)
+    sets = str(tmp_path / "sets")
+    chosen = {"architecture": "resnet_tiny", "n_models": 3, "epochs": 1, "items": 20, "size": 16}
+    record = taken(TrainedSearch, engine="shared", sources=sets, data=f"{sets}/dogs", **chosen)
+    assert (record.status, record.reason) == ("ok", None)
+    (folder,) = (tmp_path / "data" / "model_sets").iterdir()
+    origins = [
+        SnapshotStore(folder).snapshot(name).origin for name in SnapshotStore(folder).names()
+    ]
+    assert sorted(origin["source"] for origin in origins) == ["cars", "cars", "dogs"]
+    with pytest.raises(InputError, match="nowhere"):
+        TrainedSearch.check_param("sources", "nowhere")
+
+
+def _write_images(folder: Path, seed: int) -> None:
+    from PIL import Image
+
+    generator = torch.Generator().manual_seed(seed)
+    for split, name in itertools.product(("train", "test"), ("a", "b")):
+        (folder / split / name).mkdir(parents=True)
+        for index in range(8):
+            pixels = torch.randint(0, 256, (16, 16, 3), generator=generator, dtype=torch.uint8)
+            Image.fromarray(pixels.numpy()).save(folder / split / name / f"{index}.png")
+
+
 def test_sets_of_several_architectures_are_searched_as_one() -> None:
-    values = ("shared", "mlp_tiny+mlp_deep", "TOP_LAYERS", 2, 100, 32, "warm", "cpu")
-    record = CombinedSearch().sample("time_search", *values)
+    record = taken(CombinedSearch, engine="shared", n_models=2)
     assert (record.status, record.reason) == ("ok", None)
     ranked = record.extra["ranking"]
     assert {name.partition("-")[0] for name in ranked.split(" > ")} == {"mlp_tiny", "mlp_deep"}
@@ -131,7 +201,7 @@ def test_sets_of_several_architectures_are_searched_as_one() -> None:
 
 def test_the_ideal_of_a_cold_search_is_no_less_than_its_bytes_at_the_limit() -> None:
     benchmark = Search()
-    values = ("shared", "TOP_LAYERS", "mlp_tiny", 5, 100, 32, "cold_file", "embedded", "cpu")
+    values = values_of(Search, engine="shared", n_models=5, cache="cold_file")
     benchmark.prepare(*values)
     benchmark.time_search(*values)
     distinct, proxy = benchmark._distinct_bytes(), benchmark.result.work.seconds["proxy_score"]
