@@ -26,12 +26,12 @@ from harness.sample import (
     Sample,
     asked_for,
     collect_garbage,
-    finite,
     named,
     one_line,
     proof,
     reasons,
     remembered,
+    require_finite,
     require_proof,
 )
 
@@ -282,6 +282,8 @@ class Benchmark:
             if error is None:
                 facts |= self._measured(sample, facts["counters"])
                 self.verify()
+                # After what the workload itself has to say of it.
+                require_finite(facts["value"])
                 require_proof(facts["cache"])
         except Exception as raised:
             error = raised
@@ -316,7 +318,7 @@ class Benchmark:
         needed = self.needed_bytes()
         limits = self.limits or limits_of_environment()
         return {
-            "value": seconds if is_time else finite(self.result),
+            "value": seconds if is_time else float(self.result),
             "unit": unit,
             "bytes": needed,
             "ideal_seconds": None if limits is None else self.ideal_seconds(limits),

@@ -115,16 +115,14 @@ def remembered(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
     return operation
 
 
-def finite(result: Any) -> float:
-    """Return the number that a ``track_`` method found.
+def require_finite(value: float) -> None:
+    """Raise where a ``track_`` method found no number that records, averages and figures can hold.
 
     Raises:
-        WrongResultError: it is NaN or infinite, which no record, average or figure can hold.
+        WrongResultError: it is NaN or infinite.
     """
-    number = float(result)
-    if not math.isfinite(number):
-        raise WrongResultError(f"the result is {number}, a finite number expected")
-    return number
+    if not math.isfinite(value):
+        raise WrongResultError(f"the result is {value}, a finite number expected")
 
 
 def proof(
