@@ -145,10 +145,10 @@ def test_no_output_of_a_block_keeps_more_memory_than_it_shows(architecture: str)
         ("linear", "shared"),
         ("linear", "alsatian"),
         ("convolution", "shared"),
-        ("convolution", "alsatian"),
-        ("convolution", "base"),
+        pytest.param("convolution", "alsatian", marks=pytest.mark.slow),
+        pytest.param("convolution", "base", marks=pytest.mark.slow),
         ("attention", "shared"),
-        ("attention", "base_tuned"),
+        pytest.param("attention", "base_tuned", marks=pytest.mark.slow),
     ],
 )
 def test_the_process_takes_the_planned_memory(kind: str, engine: str, tmp_path: Path) -> None:
