@@ -41,7 +41,8 @@ class Checkpoint:
         """Put the state in the place of the one before, whole or not at all.
 
         Raises:
-            SaveError: it can't be written; the state before is untouched.
+            SaveError: it can't be written; the state before is untouched, unless the text says that
+                the new one was written and is not known to be durable.
         """
         self.path.parent.mkdir(parents=True, exist_ok=True)
         content = {"plan": self._plan_text(), "state": dict(state)}
