@@ -108,8 +108,8 @@ class Manifests:
         """Write a model's manifest, durable when this returns; return what `read` will.
 
         Raises:
-            SaveError: it could not be written, and nothing has changed; or it was written and is not
-                known to be durable, as the text says then.
+            SaveError: it could not be written, and nothing has changed; or it was written and is
+                not known to be durable, as the text says then.
             UnsupportedError: its origin is no JSON.
         """
         make_folder(self.folder)

@@ -83,8 +83,8 @@ class SnapshotStore:
             ModelExistsError: the store has another model of this name.
             TensorMismatchError: these are not the blocks of the chain.
             CorruptBlockError: a block that was given as stored is not in the store.
-            SaveError: the disk is full or can't be written; no model has changed, unless the text says
-                that its manifest was written and is not known to be durable.
+            SaveError: the disk is full or can't be written; no model has changed, unless the text
+                says that its manifest was written and is not known to be durable.
             StoreBusyError: the store is being cleaned, and that does not end.
         """
         check_name(name)

@@ -52,8 +52,8 @@ class Population:
 
         Raises:
             UnsupportedError: the suffix is not ``.npz``.
-            SaveError: the write failed, and nothing was replaced; or the file was written and is not
-                known to be durable, as the text says then.
+            SaveError: the write failed, and nothing was replaced; or the file was written and is
+                not known to be durable, as the text says then.
         """
         _check_suffix(path)
         write_atomically(
